@@ -122,11 +122,16 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x):
         B, T, C = x.shape
-        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4).flatten(1, 2) # 3 x (B*H, T, D)
-        att = torch.baddbmm(self.future[:T, :T], q, k.mT, alpha=q.shape[-1]**-0.5).softmax(-1) # (B*H, T, T)
-        y = F.dropout(att, self.dropout, self.training) @ v # (B*H, T, D)
-        y = y.view(B, self.n_head, T, -1).transpose(1, 2).reshape(B, T, C) # heads side by side
-        return F.dropout(self.c_proj(y), self.dropout, self.training)
+        q, k, v = (t.transpose(1, 2).flatten(0, 1).split(64, 1) # each in blocks (B*H, 64, D), the last one shorter
+                   for t in self.c_attn(x).view(B, T, 3, self.n_head, -1).unbind(2))
+        y = []
+        for i, queries in enumerate(q): # a block reads the keys up to its own end; beyond it lies nothing but mask
+            keys, values = torch.cat(k[:i + 1], 1), torch.cat(v[:i + 1], 1) # (B*H, S, D)
+            future = self.future[64*i:keys.shape[1], :keys.shape[1]] # (64, S)
+            att = torch.baddbmm(future, queries, keys.mT, alpha=keys.shape[-1]**-0.5).softmax(-1) # (B*H, 64, S)
+            read = F.dropout(att, self.dropout, self.training) @ values # (B*H, 64, D)
+            y.append(read.unflatten(0, (B, self.n_head)).transpose(1, 2)) # (B, 64, H, D)
+        return F.dropout(self.c_proj(torch.cat(y, 1).flatten(2)), self.dropout, self.training) # heads side by side
 
 # %% ../nbs/01a_nanogpt.ipynb #a491651b
 class MLP(nn.Module):

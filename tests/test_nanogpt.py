@@ -24,7 +24,7 @@ def gpt2(n_head=4, n_embd=48):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     hf = transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=97, n_positions=32, n_embd=n_embd, n_layer=3, n_head=n_head, bos_token_id=0, eos_token_id=0)).eval()
+        vocab_size=97, n_positions=150, n_embd=n_embd, n_layer=3, n_head=n_head, bos_token_id=0, eos_token_id=0)).eval()
     for p in hf.parameters(): p.data += 0.1 * torch.randn_like(p)  # biases and gains that are not all 0 and 1
     return hf
 
@@ -33,7 +33,7 @@ def gpt2(n_head=4, n_embd=48):
 def test_logits_of_gpt2(n_head, n_embd, capsys):
     "With a GPT2LMHeadModel's weights, the logits are its logits."
     hf = gpt2(n_head, n_embd)
-    idx = torch.randint(97, (3, 32), generator=torch.Generator().manual_seed(1))
+    idx = torch.randint(97, (3, 150), generator=torch.Generator().manual_seed(1))  # two blocks of queries and a rest
     with torch.no_grad(): difference = (load_gpt2(hf)(idx) - hf(idx).logits).abs().max().item()
     with capsys.disabled(): print(f"\nnanogpt beside GPT2LMHeadModel, {n_head} heads: {difference:.1e} (tolerance {LOGITS})")
     assert difference < LOGITS
@@ -43,7 +43,7 @@ def test_gradients_of_gpt2():
     "The gradients are GPT-2's gradients too."
     hf = gpt2()
     ours = load_gpt2(hf).train()
-    idx = torch.randint(97, (2, 17), generator=torch.Generator().manual_seed(2))
+    idx = torch.randint(97, (2, 131), generator=torch.Generator().manual_seed(2))
     next_token_loss(ours, idx[:, :-1], idx[:, 1:]).backward()
     F.cross_entropy(hf(idx[:, :-1]).logits.flatten(0, 1), idx[:, 1:].flatten()).backward()
     assert torch.allclose(ours.wte.weight.grad, hf.transformer.wte.weight.grad, atol=1e-5, rtol=1e-4)
@@ -65,19 +65,23 @@ def test_other_activation_is_refused():
     with pytest.raises(ValueError, match="activation_function .'relu'. must be 'gelu_new'"): load_gpt2(hf)
 
 
-def test_attention_is_torchs():
-    "The fused product, mask and softmax equal torch's causal attention."
-    attn = nanogpt.CausalSelfAttention(NanoGPTConfig(max_seq_len=16, n_head=4, n_embd=32))
-    x = torch.randn(3, 16, 32, generator=torch.Generator().manual_seed(0))
-    q, k, v = (t.view(3, 16, 4, 8).transpose(1, 2) for t in attn.c_attn(x).split(32, dim=2))
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(3, 16, 32)
-    assert (attn(x) - attn.c_proj(y)).abs().max() < ATTENTION
+@pytest.mark.parametrize("T", [1, 16, 63, 64, 65, 128, 150])
+def test_attention_is_torchs(T):
+    "The blocks of queries equal torch's causal attention, outputs and gradients, whatever is left over for the last block."
+    torch.manual_seed(0)
+    attn, x = nanogpt.CausalSelfAttention(NanoGPTConfig(max_seq_len=150, n_head=4, n_embd=32)), torch.randn(3, T, 32)
+    q, k, v = (t.view(3, T, 4, 8).transpose(1, 2) for t in attn.c_attn(x).split(32, dim=2))
+    y = attn.c_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(3, T, 32))
+    assert (attn(x) - y).abs().max() < ATTENTION
+    weight, direction = attn.c_attn.weight, torch.randn_like(y)
+    ours, theirs = (torch.autograd.grad((z*direction).sum(), weight)[0] for z in (attn(x), y))
+    assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("t", range(8))
-def test_causality(t):
+@pytest.mark.parametrize("T,t", [*((8, t) for t in range(8)), *((140, t) for t in (0, 63, 64, 65, 127, 128, 139))])
+def test_causality(T, t):
     "Changing token t changes no logits before t, by not a single bit."
-    model, idx = tiny(), torch.randint(11, (1, 8), generator=torch.Generator().manual_seed(3))
+    model, idx = tiny(max_seq_len=T), torch.randint(11, (1, T), generator=torch.Generator().manual_seed(3))
     changed = idx.clone()
     changed[0, t] = (changed[0, t] + 1) % 11
     with torch.no_grad(): moved = (model(idx) - model(changed)).abs().amax(-1)[0]

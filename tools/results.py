@@ -38,7 +38,7 @@ def big() -> tuple[str, int, dict]:
     shutil.copyfile(report, RESULTS / "6m.html")
     samples, history = read_json(cfg.out / "samples/samples.json"), read_json(cfg.out / "base/history.json")
     bits = dict(samples["bits_per_byte"])
-    return ("minillm tour --preset 6m --minutes 24 --lr 0.0015 --out runs/6m", cfg.seed, dict(
+    return (f"minillm tour --preset 6m --minutes 24 --lr 0.0015 --out {folder.relative_to(ROOT)}", cfg.seed, dict(
         parameters=samples["parameters"], steps=read_json(cfg.out / "plan.json")["max_steps"], val_loss=samples["val_loss"],
         bits_per_byte=bits.pop("this model"), baselines={k: bits[k] for k in ("byte 3-gram", "byte 5-gram", "xz")},
         known_words=samples["known_words"], habits=samples["habits"], corpus=read_json(cfg.out / "corpus/report.json"), history=history, sample=samples["text"],
