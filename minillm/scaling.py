@@ -57,7 +57,7 @@ def step_flops(
     n_head:int|None=None, # Changes no count
     backward:bool=True, # Forward and backward: three times the forward pass
 )->dict[str, int]: # FLOPs by part
-    """Matrix products of one step of a GPT-2-style decoder, full (not causal) attention scores as they are computed.
+    """Matrix products of one step of a GPT-2-style decoder, full (not causal) attention scores, as is the convention.
 
     Raises: ValueError for a size below 1.
     Source: [@hoffmann2022chinchilla], appendix F
