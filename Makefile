@@ -38,5 +38,5 @@ $(VENV)/core: settings.ini constraints.txt setup.py
 	touch $@
 
 $(VENV)/full: $(VENV)/core
-	$(PIP) -c constraints.txt -e ".[hf,course,dev]"
+	$(PIP) -c constraints.txt -e ".[corpus,hf,course,dev]"
 	touch $@
