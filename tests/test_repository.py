@@ -226,6 +226,16 @@ def test_installed_metadata():
     assert {k.removesuffix("_requirements") for k in requirements() if "_" in k} <= set(dist.metadata.get_all("Provides-Extra"))
 
 
+def test_the_tested_set_installs_on_debians_python():
+    "No pinned package asks for a later patch release than 3.11.2, the Python of Debian 12."
+    from importlib.metadata import distributions
+    from packaging.specifiers import SpecifierSet
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in text_of(ROOT / "constraints.txt").splitlines() if "==" in line}
+    asks = {d.metadata["Name"].lower().replace("_", "-"): d.metadata["Requires-Python"] or "" for d in distributions()}
+    assert len(pinned & asks.keys()) > 100 and not SpecifierSet(">=3.11.5").contains("3.11.2")
+    assert [(name, ask) for name, ask in asks.items() if name in pinned and not SpecifierSet(ask).contains("3.11.2")] == []
+
+
 def test_readme_is_the_index():
     "README.md is what nbconvert makes of nbs/index.ipynb, and its table is what was measured."
     import readme
