@@ -60,7 +60,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.fetch._Crawl.__init__': ('fetch.html#_crawl.__init__', 'minillm/fetch.py'),
                                'minillm.fetch._Crawl.ask': ('fetch.html#_crawl.ask', 'minillm/fetch.py'),
                                'minillm.fetch._Crawl.get': ('fetch.html#_crawl.get', 'minillm/fetch.py'),
-                               'minillm.fetch._Crawl.pause': ('fetch.html#_crawl.pause', 'minillm/fetch.py'),
                                'minillm.fetch._Crawl.refusal': ('fetch.html#_crawl.refusal', 'minillm/fetch.py'),
                                'minillm.fetch._Until': ('fetch.html#_until', 'minillm/fetch.py'),
                                'minillm.fetch._Until.__init__': ('fetch.html#_until.__init__', 'minillm/fetch.py'),

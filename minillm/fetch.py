@@ -7,8 +7,8 @@ __all__ = ['FetchConfig', 'Page', 'Target', 'parse_url', 'is_public', 'resolve',
            'backoff', 'fetch_pages', 'sitemap_urls', 'decode_html', 'strip_tags', 'text_blocks', 'best_run',
            'density_extract', 'Extracted', 'extract']
 
-# %% ../nbs/02a_fetch.ipynb #b3b30df5
-import codecs, hashlib, http.client, io, ipaddress, json, os, re, socket, ssl, string, time, zlib
+# %% ../nbs/02a_fetch.ipynb #d0636811
+import codecs, hashlib, http.client, io, ipaddress, json, math, os, re, socket, ssl, string, time, zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -201,7 +201,7 @@ class Robots:
         found = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(pattern, path)]
         return not self.problem and max(found, default=(0, True))[1]
 
-# %% ../nbs/02a_fetch.ipynb #20c4b0ae
+# %% ../nbs/02a_fetch.ipynb #1ccdafca
 def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing is an error; our name is the first word
     "All groups that name us, else all groups for `*`. Source: [@koster2022rfc9309], 2.2.1."
     token = lambda name: re.match(r"\*|[\w-]*", name)[0].lower()
@@ -209,7 +209,7 @@ def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing
     lines = re.findall(r"(?im)^[ \t\ufeff]*(user-agent|allow|disallow|crawl-delay)[ \t]*:([^#\n]*)", text[:512_000])
     for key, value in ((key.lower(), value.strip()) for key, value in lines):
         if key == "user-agent": heads = [*(heads if in_head else []), groups.setdefault(token(value), [])]
-        else: [group.append((key, value)) for group in heads]
+        for group in heads*(key != "user-agent"): group.append((key, value))
         in_head = key == "user-agent"
     mine = groups.get(token(user_agent), groups.get("*", []))
     delays = [float(v) for key, v in mine if key == "crawl-delay" and re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", v)]
@@ -224,20 +224,18 @@ def backoff(attempt:int, retry_after:str="", first_s:float=1.0)->float: # Second
         asked = float(retry_after) if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after) else 0.0
     return max(first_s*2.0**attempt, asked)
 
-# %% ../nbs/02a_fetch.ipynb #465467d2
+# %% ../nbs/02a_fetch.ipynb #4533b576
 class _Crawl:
-    "One crawl's memory: when each host may be asked again, and what its robots.txt said."
-    def __init__(self, cfg): self.cfg, self.robots, self.ready = cfg, {}, {}
-
-    def pause(self, target, wait_s=0.0):
-        wait_s = max(wait_s, self.cfg.delay_s, self.robots.get(target.origin, Robots()).delay_s)
-        self.ready[target.host] = time.monotonic() + wait_s
+    "One crawl's memory: when each host was asked last, and what its robots.txt said."
+    def __init__(self, cfg): self.cfg, self.robots, self.last = cfg, {}, {}
 
     def ask(self, url, target, types):
         "(page, where it redirects to): one address, asked until it answers or patience ends."
-        cfg, again, attempt = self.cfg, True, -1
+        cfg, again, attempt, wait_s = self.cfg, True, -1, 0.0
+        pause_s = max(cfg.delay_s, self.robots.get(target.origin, Robots()).delay_s)
         while again and (attempt := attempt + 1) <= cfg.retries:
-            time.sleep(max(0.0, self.ready.get(target.host, 0.0) - time.monotonic()))
+            due = self.last.get(target.host, -math.inf) + max(pause_s, wait_s)
+            time.sleep(max(0.0, due - time.monotonic()))
             status, headers, body = 0, {}, b""
             try: status, headers, body, reason = _request(target, cfg, types)
             except TimeoutError: reason = f"timeout ({cfg.timeout_s:g} s)"
@@ -246,7 +244,7 @@ class _Crawl:
             again = again and status in (0, 429, 500, 502, 503, 504)
             wait_s = backoff(attempt, headers.get("Retry-After", ""), cfg.backoff_s) if again else 0.0
             if wait_s > cfg.max_wait_s: reason, again = f"{reason} (to wait {wait_s:.0f} s)", False
-            self.pause(target, wait_s*again)
+            self.last[target.host] = time.monotonic()
         if types and looks_binary(body): body, reason = b"", "binary file"
         there = headers.get("Location", "") if status in (301, 302, 303, 307, 308) else ""
         there = there.encode("latin-1", "replace").decode("utf-8", "replace") # as browsers read it
@@ -260,7 +258,6 @@ class _Crawl:
             if page.status != 429 and 400 <= page.status < 500: problem = "" # no file, no wishes
             robots = replace(parse_robots(page.body.decode("utf-8", "replace"), self.cfg.user_agent), problem=problem)
             self.robots[target.origin] = robots
-            self.pause(target)
         if robots.delay_s > self.cfg.max_wait_s: return f"robots.txt asks for pauses ({robots.delay_s:g} s)"
         return robots.problem or ("" if robots.allows(target.path) else "robots.txt disallows")
 
