@@ -7,8 +7,8 @@ __all__ = ['FetchConfig', 'Page', 'Target', 'parse_url', 'is_public', 'resolve',
            'backoff', 'fetch_pages', 'sitemap_urls', 'decode_html', 'strip_tags', 'text_blocks', 'best_run',
            'density_extract', 'Extracted', 'extract']
 
-# %% ../nbs/02a_fetch.ipynb #49d9d769
-import codecs, hashlib, http.client, io, ipaddress, json, math, os, re, socket, ssl, time, zlib
+# %% ../nbs/02a_fetch.ipynb #72fa2f11
+import codecs, hashlib, http.client, io, ipaddress, itertools, json, math, os, re, socket, ssl, time, zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -196,12 +196,12 @@ class Robots:
         found = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(pattern, path)]
         return not self.problem and max(found, default=(0, True))[1]
 
-# %% ../nbs/02a_fetch.ipynb #0262218f
+# %% ../nbs/02a_fetch.ipynb #bf55c7cf
 def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing is an error; our name is the first word
     "All groups that name us, else all groups for `*`. Source: [@koster2022rfc9309], 2.2.1."
     token = lambda name: re.match(r"\*|[\w-]*", name)[0].lower()
     groups, heads, in_head = {}, [], False
-    lines = re.findall(r"(?im)^[ \t\ufeff]*(user-agent|allow|disallow|crawl-delay)[ \t]*:([^#\n]*)", text[:512_000].replace("\r", "\n"))
+    lines = re.findall(r"(?im)(?:^|\r)[ \t\ufeff]*(user-agent|allow|disallow|crawl-delay)[ \t]*:([^#\r\n]*)", text[:512_000])
     for key, value in ((key.lower(), value.strip()) for key, value in lines):
         if key == "user-agent": heads = [*(heads if in_head else []), groups.setdefault(token(value), [])]
         for group in heads*(key != "user-agent"): group.append((key, value))
@@ -359,14 +359,14 @@ def strip_tags(html:str)->str: # Broken or hostile HTML too: the time is linear 
     "All text outside tags, comments, scripts and styles: the article and its furniture."
     return " ".join(unescape("".join(m[1] or " " for m in _TOKEN.finditer(html))).split())
 
-# %% ../nbs/02a_fetch.ipynb #f7e09b54
+# %% ../nbs/02a_fetch.ipynb #8df6204c
 _INLINE = frozenset("""a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark
     q s samp small span strike strong sub sup time tt u var wbr""".split())
 
 def text_blocks(html:str)->list[tuple[str, int, int]]: # (text, words, words inside links), in order
     "Pieces of a page between line-breaking tags, without empty ones. Source: [@kohlschutter2010boilerplate]."
     blocks, pieces, words, linked, in_link = [], [], 0, 0, False
-    for data, _, closing, tag in [*_TOKEN.findall(html), ("", "", "", "p")]:
+    for data, _, closing, tag in itertools.chain((m.groups("") for m in _TOKEN.finditer(html)), [("", "", "", "p")]):
         if data:
             pieces.append(data)
             words, linked = words + (n := len(data.split())), linked + n*in_link
@@ -391,7 +391,7 @@ def density_extract(html:str, toll:float=8.0)->str: # A line for each block; `to
     start, end = best_run([words - 2*linked - toll for _, words, linked in blocks])
     return "\n".join(text for text, words, linked in blocks[start:end] if 2*linked <= words)
 
-# %% ../nbs/02a_fetch.ipynb #f4692d20
+# %% ../nbs/02a_fetch.ipynb #9733733c
 class Extracted(NamedTuple):
     "What was found in a page."
     text:str = "" # A line for each paragraph
@@ -407,11 +407,12 @@ def _trafilatura(html):
 
 def extract(page:str|bytes, content_type:str="")->Extracted: # Bytes are looked at and decoded first; text/plain is kept
     "The main text of an HTML page. Raises: ImportError if trafilatura is not installed."
+    if len(page) > 20_000_000: return Extracted(reason="too large (over 20,000,000 characters)")
     if isinstance(page, bytes):
         if looks_binary(page): return Extracted(reason="binary file")
-        page = decode_html(page[:40_000_001], content_type) # at most four bytes a character
-    if len(page) > 10_000_000: return Extracted(reason="too large (over 10,000,000 characters)")
+        page = decode_html(page, content_type)
     if content_type.lower().startswith("text/plain") and page.strip(): return Extracted(page, "", "plain")
+    if len(page) > 5_000_000: return Extracted(reason="too large (over 5,000,000 characters)") # its tree: up to a gigabyte
     titles = re.findall(r"(?is)<title[^>]{0,200}>(.{0,1000}?)</title", page[:100_000])
     text, method = _trafilatura(page), "trafilatura"
     if len(text.split()) < 25 and len(other := density_extract(page)) > len(text): text, method = other, "density"
