@@ -63,7 +63,7 @@ def _canonical_path(path):
         elif part != ".": kept.append(part)
     return "/" + "/".join(kept) + mark + query
 
-# %% ../nbs/02a_fetch.ipynb #036f3005
+# %% ../nbs/02a_fetch.ipynb #5922bddf
 _PORTS, _WEB_PORTS = dict(http=80, https=443), (80, 443, 8080, 8443)
 
 class Target(NamedTuple):
@@ -73,11 +73,11 @@ class Target(NamedTuple):
     port:int
     path:str # Begins with "/", query included, fragment left out
 
-def parse_url(url:str, allow_private:bool=False)->Target: # A URL from anywhere; `allow_private` allows any port
+def parse_url(url:str, allow_private:bool=False, base:str="")->Target: # From anywhere, relative to `base`; private: any port
     "Raises: ValueError with the reason why a URL is not asked."
     if len(url) > 8_000: raise ValueError(f"bad URL ({len(url):,} characters)")
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(urljoin(base, url.strip()))
         host, port, scheme = (parts.hostname or "").rstrip("."), parts.port, parts.scheme
         if not host.isascii(): host = host.encode("idna").decode()
         path = _canonical_path(parts.path + (f"?{parts.query}" if parts.query else ""))
@@ -219,7 +219,7 @@ def backoff(attempt:int, retry_after:str="", first_s:float=1.0)->float: # Second
         asked = float(retry_after) if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after) else 0.0
     return max(first_s*2.0**min(attempt, 30), asked)
 
-# %% ../nbs/02a_fetch.ipynb #d2652a4c
+# %% ../nbs/02a_fetch.ipynb #d1b37647
 class _Crawl:
     "One crawl's memory: what each site's robots.txt said; when each host was asked last, and how that went."
     def __init__(self, cfg): self.cfg, self.robots, self.hosts = cfg, {}, {}
@@ -261,9 +261,9 @@ class _Crawl:
 
     def get(self, url, types, obey=True):
         "A page; redirects are followed, and each is checked like a new URL."
-        at, there = url, url
+        at, there = "", url
         for _ in range(6): # five redirects: what the standard asks for robots.txt
-            try: target = parse_url(urljoin(at, there), self.cfg.allow_private)
+            try: target = parse_url(there, self.cfg.allow_private, at)
             except ValueError as e: return Page(url, reason=str(e))
             at = target.origin + target.path
             if obey and (reason := self.refusal(target)): return Page(url, reason=reason, final_url=at)
