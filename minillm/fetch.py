@@ -196,19 +196,19 @@ class Robots:
         found = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(pattern, path)]
         return not self.problem and max(found, default=(0, True))[1]
 
-# %% ../nbs/02a_fetch.ipynb #bf55c7cf
+# %% ../nbs/02a_fetch.ipynb #42a65fc8
 def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing is an error; our name is the first word
     "All groups that name us, else all groups for `*`. Source: [@koster2022rfc9309], 2.2.1."
     token = lambda name: re.match(r"\*|[\w-]*", name)[0].lower()
-    groups, heads, in_head = {}, [], False
+    me, groups, heads, in_head = token(user_agent), {}, set(), False
     lines = re.findall(r"(?im)(?:^|\r)[ \t\ufeff]*(user-agent|allow|disallow|crawl-delay)[ \t]*:([^#\r\n]*)", text[:512_000])
     for key, value in ((key.lower(), value.strip()) for key, value in lines):
-        if key == "user-agent": heads = [*(heads if in_head else []), groups.setdefault(token(value), [])]
-        for group in heads*(key != "user-agent"): group.append((key, value))
+        if key == "user-agent": heads = (heads if in_head else set()) | ({token(value)} & {me, "*"})
+        for name in heads: groups.setdefault(name, []).append((key, value))
         in_head = key == "user-agent"
-    mine = groups.get(token(user_agent), groups.get("*", []))
+    mine = groups.get(me, groups.get("*", []))
     delays = [float(v) for key, v in mine if key == "crawl-delay" and re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", v)]
-    rules = [(_canonical_path(v) if v[0] == "/" else v, key == "allow") for key, v in mine if v.startswith(("/", "*"))]
+    rules = [(_canonical_path(v) if v[0] == "/" else v, key == "allow") for key, v in mine if "allow" in key and re.match("[/*]", v)]
     return Robots(tuple(rules), max(delays, default=0.0))
 
 # %% ../nbs/02a_fetch.ipynb #c189a54a

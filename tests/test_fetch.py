@@ -520,6 +520,8 @@ def test_hostile_robots_are_read_in_linear_time():
     stars = Robots((("/" + "*a"*100_000 + "b", False),))
     assert stars.allows("/" + "a"*100_000)
     assert parse_robots("User-agent: x\n"*30_000 + "Disallow: /", "x").rules == (("/", False),)
+    agents = "".join(f"User-agent: {name}{i}\n" for i in range(9_000) for name in ("x", "*"))
+    assert len(parse_robots(agents + "Disallow: /\n"*15_000, "x1").rules) == 15_000
     assert parse_robots("Disallow: /\nnonsense\n\0\ud800: x\nUser-agent:\nDisallow: /", "minillm").allows("/a")
     assert time.process_time() - start < 5
 
@@ -691,11 +693,11 @@ HOSTILE_PIECES = ["<!--", "<script>", "<script", "<a '", '<a b="', "<a b='", "<"
 
 @pytest.mark.parametrize("piece", HOSTILE_PIECES)
 def test_tags_are_stripped_in_linear_time(piece):
-    "A page of two million characters of one broken piece takes a few seconds at most."
-    page = piece * (2_000_000 // len(piece))
+    "A page of a million characters of one broken piece takes a few seconds at most."
+    page = piece * (1_000_000 // len(piece))
     start = time.process_time()
     strip_tags(page), text_blocks(page)
-    assert time.process_time() - start < 8
+    assert time.process_time() - start < 4
 
 
 def test_strip_tags_by_hand():
