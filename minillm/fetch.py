@@ -120,7 +120,17 @@ class _Until(io.RawIOBase):
         self.sock.settimeout(_left(self.until))
         return self.sock.recv_into(buffer)
 
-# %% ../nbs/02a_fetch.ipynb #e1d9fcfb
+# %% ../nbs/02a_fetch.ipynb #2d5727d8
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+def looks_binary(body:bytes)->bool: # Its first 4,096 bytes are looked at
+    "Is it a picture, an archive, a PDF, rather than text in any encoding?"
+    head = body[:4096]
+    if head.startswith(tuple(_MARKS)): return False
+    control = len(re.findall(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]", head)) # without tab, line ends, escape
+    return head.startswith((b"%PDF-", b"\x1f\x8b", b"PK\x03\x04")) or b"\0" in head or control > len(head)/20
+
+# %% ../nbs/02a_fetch.ipynb #5919f8e3
 def _read_body(response, cfg, types):
     "All of it. Raises: ValueError for what is not wanted, IncompleteRead for what ends early."
     header = lambda name: response.headers.get(name, "").partition(";")[0].strip().lower()[:80]
@@ -136,6 +146,7 @@ def _read_body(response, cfg, types):
         body += inflate.decompress(chunk, most + 1 - len(body)) if inflate else chunk
     if max(length, size, len(body)) > most: raise ValueError(f"too large (over {most:,} bytes)")
     if inflate and inflate.unused_data: raise ValueError("content encoding (more than one gzip)")
+    if types and looks_binary(body): raise ValueError("binary file")
     if size < length or (inflate and size and not inflate.eof): raise http.client.IncompleteRead(b"")
     return bytes(body)
 
@@ -163,16 +174,6 @@ def _request(target, cfg, types):
         try: return response.status, response.headers, _read_body(response, cfg, types), ""
         except ValueError as e: return response.status, response.headers, b"", str(e)
 
-# %% ../nbs/02a_fetch.ipynb #2d5727d8
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-
-def looks_binary(body:bytes)->bool: # Its first 4,096 bytes are looked at
-    "Is it a picture, an archive, a PDF, rather than text in any encoding?"
-    head = body[:4096]
-    if head.startswith(tuple(_MARKS)): return False
-    control = len(re.findall(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]", head)) # without tab, line ends, escape
-    return head.startswith((b"%PDF-", b"\x1f\x8b", b"PK\x03\x04")) or b"\0" in head or control > len(head)/20
-
 # %% ../nbs/02a_fetch.ipynb #150c6054
 def _matches(pattern, path):
     "Does a rule's pattern match the beginning of a path? `*` is anything, a final `$` the end."
@@ -196,7 +197,7 @@ class Robots:
         found = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(pattern, path)]
         return not self.problem and max(found, default=(0, True))[1]
 
-# %% ../nbs/02a_fetch.ipynb #42a65fc8
+# %% ../nbs/02a_fetch.ipynb #ac54f8c7
 def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing is an error; our name is the first word
     "All groups that name us, else all groups for `*`. Source: [@koster2022rfc9309], 2.2.1."
     token = lambda name: re.match(r"\*|[\w-]*", name)[0].lower()
@@ -208,7 +209,7 @@ def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing
         in_head = key == "user-agent"
     mine = groups.get(me, groups.get("*", []))
     delays = [float(v) for key, v in mine if key == "crawl-delay" and re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", v)]
-    rules = [(_canonical_path(v) if v[0] == "/" else v, key == "allow") for key, v in mine if "allow" in key and re.match("[/*]", v)]
+    rules = [(_canonical_path(v) if v[0] == "/" else v, k == "allow") for k, v in mine if "allow" in k and re.match("[/*]", v)]
     return Robots(tuple(rules), max(delays, default=0.0))
 
 # %% ../nbs/02a_fetch.ipynb #c189a54a
@@ -219,7 +220,7 @@ def backoff(attempt:int, retry_after:str="", first_s:float=1.0)->float: # Second
         asked = float(retry_after) if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after) else 0.0
     return max(first_s*2.0**min(attempt, 30), asked)
 
-# %% ../nbs/02a_fetch.ipynb #d1b37647
+# %% ../nbs/02a_fetch.ipynb #126eaf8a
 class _Crawl:
     "One crawl's memory: what each site's robots.txt said; when each host was asked last, and how that went."
     def __init__(self, cfg): self.cfg, self.robots, self.hosts = cfg, {}, {}
@@ -243,9 +244,7 @@ class _Crawl:
             asked_s = backoff(failures, headers.get("Retry-After", ""), cfg.backoff_s) if again else 0.0
             self.hosts[target.host] = (time.monotonic(), asked_s, (failures + 1)*again)
             if not again: break
-        if types and looks_binary(body): body, reason = b"", "binary file"
-        there = headers.get("Location", "") if status in (301, 302, 303, 307, 308) else ""
-        there = there.encode("latin-1", "replace").decode("utf-8", "replace") # as browsers read it
+        there = headers.get("Location", "").encode("latin-1").decode(errors="replace") if 300 < status < 309 else ""
         return Page(url, status, headers.get("Content-Type", ""), body, reason, target.origin + target.path), there
 
     def refusal(self, target):
@@ -359,9 +358,10 @@ def strip_tags(html:str)->str: # Broken or hostile HTML too: the time is linear 
     "All text outside tags, comments, scripts and styles: the article and its furniture."
     return " ".join(unescape("".join(m[1] or " " for m in _TOKEN.finditer(html))).split())
 
-# %% ../nbs/02a_fetch.ipynb #8df6204c
+# %% ../nbs/02a_fetch.ipynb #2d603f1a
 _INLINE = frozenset("""a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark
     q s samp small span strike strong sub sup time tt u var wbr""".split())
+_WORD = re.compile(r"[\u2e80-\u9fff]{1,2}|[^\s\u2e80-\u9fff]+") # Chinese and Japanese have no spaces: two letters count
 
 def text_blocks(html:str)->list[tuple[str, int, int]]: # (text, words, words inside links), in order
     "Pieces of a page between line-breaking tags, without empty ones. Source: [@kohlschutter2010boilerplate]."
@@ -369,7 +369,7 @@ def text_blocks(html:str)->list[tuple[str, int, int]]: # (text, words, words ins
     for data, _, closing, tag in itertools.chain((m.groups("") for m in _TOKEN.finditer(html)), [("", "", "", "p")]):
         if data:
             pieces.append(data)
-            words, linked = words + (n := len(data.split())), linked + n*in_link
+            words, linked = words + (n := len(_WORD.findall(data))), linked + n*in_link
         elif (tag := tag.lower()) == "a": in_link = not closing
         elif tag and tag not in _INLINE:
             if words: blocks.append((" ".join(unescape("".join(pieces)).split()), words, linked))
@@ -391,7 +391,7 @@ def density_extract(html:str, toll:float=8.0)->str: # A line for each block; `to
     start, end = best_run([words - 2*linked - toll for _, words, linked in blocks])
     return "\n".join(text for text, words, linked in blocks[start:end] if 2*linked <= words)
 
-# %% ../nbs/02a_fetch.ipynb #9733733c
+# %% ../nbs/02a_fetch.ipynb #a8a7565a
 class Extracted(NamedTuple):
     "What was found in a page."
     text:str = "" # A line for each paragraph
@@ -415,6 +415,6 @@ def extract(page:str|bytes, content_type:str="")->Extracted: # Bytes are looked 
     if len(page) > 5_000_000: return Extracted(reason="too large (over 5,000,000 characters)") # its tree: up to a gigabyte
     titles = re.findall(r"(?is)<title[^>]{0,200}>(.{0,1000}?)</title", page[:100_000])
     text, method = _trafilatura(page), "trafilatura"
-    if len(text.split()) < 25 and len(other := density_extract(page)) > len(text): text, method = other, "density"
+    if len(_WORD.findall(text)) < 25 and len(other := density_extract(page)) > len(text): text, method = other, "density"
     if not text.strip(): return Extracted(reason="no text found" if page.strip() else "empty page")
     return Extracted(text, " ".join(unescape(titles[0]).split()) if titles else "", method)

@@ -780,6 +780,15 @@ def test_bad_pages_have_reasons():
         assert "La señalización"[3:] in extract(wrong.encode(name), f"text/html; charset={label}").text, (name, label)
 
 
+def test_words_without_spaces():
+    "Chinese and Japanese sentences weigh as much as others, so an article in them is found, and no second opinion is asked for it."
+    article = "".join(f"<p>{i}番目の灯台は、レンズを外して掃除し、また元に戻すまでの間、船には西の浮標を目印にして進むように求めている。</p>" for i in range(9))
+    page = f"<html><body><div><a href=/>ホーム</a> <a href=/b>船の時刻表</a></div>{article}<div><a href=/c>お問い合わせ</a></div></body></html>"
+    assert density_extract(page).count("灯台") == 9 and "ホーム" not in density_extract(page)
+    pytest.importorskip("trafilatura")
+    assert extract(page).method == "trafilatura"
+
+
 def test_extract_keeps_plain_text_and_titles():
     "Plain text is not parsed, a title has its entities read, and the second opinion says that it is one."
     pytest.importorskip("trafilatura")

@@ -12,7 +12,7 @@ from minillm.fetch import decode_html, density_extract, extract, strip_tags
 
 OUT = RESULTS / "extraction.json"
 PAGES = Path(os.environ.get("MINILLM_SHARED_DATA") or ROOT.parent / "shared" / "data") / "article_extraction"
-CODE = [*(f"minillm/fetch.py:{name}" for name in ("_MARKS", "_TEXT", "_MEANT", "_codec", "decode_html", "looks_binary", "_TOKEN", "strip_tags", "_INLINE",
+CODE = [*(f"minillm/fetch.py:{name}" for name in ("_MARKS", "_TEXT", "_MEANT", "_codec", "decode_html", "looks_binary", "_TOKEN", "strip_tags", "_INLINE", "_WORD",
                                                   "text_blocks", "best_run", "density_extract", "Extracted", "_trafilatura", "extract")),
         *(f"tools/results_extraction.py:{name}" for name in ("RUNGS", "token_f1", "pages", "extraction"))]
 RUNGS = {  # Each takes the bytes of a page
