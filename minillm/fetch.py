@@ -63,7 +63,7 @@ def _canonical_path(path):
         elif part != ".": kept.append(part)
     return "/" + "/".join(kept) + mark + query
 
-# %% ../nbs/02a_fetch.ipynb #5922bddf
+# %% ../nbs/02a_fetch.ipynb #24551599
 _PORTS, _WEB_PORTS = dict(http=80, https=443), (80, 443, 8080, 8443)
 
 class Target(NamedTuple):
@@ -73,7 +73,7 @@ class Target(NamedTuple):
     port:int
     path:str # Begins with "/", query included, fragment left out
 
-def parse_url(url:str, allow_private:bool=False, base:str="")->Target: # From anywhere, relative to `base`; private: any port
+def parse_url(url:str, allow_private:bool=False, base:str="")->Target: # `allow_private`: any port; `base`: where the URL stood
     "Raises: ValueError with the reason why a URL is not asked."
     if len(url) > 8_000: raise ValueError(f"bad URL ({len(url):,} characters)")
     try:
@@ -84,10 +84,10 @@ def parse_url(url:str, allow_private:bool=False, base:str="")->Target: # From an
     except ValueError as e: raise ValueError(f"bad URL ({e})") from None # a UnicodeError is one too
     if scheme not in _PORTS: raise ValueError(f"not http(s) ({scheme or url[:20]})")
     if "@" in parts.netloc or not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host): raise ValueError("bad URL (host)")
-    port = _PORTS[scheme] if port is None else port
+    if port is None: port = _PORTS[scheme]
     if not allow_private and port not in _WEB_PORTS: raise ValueError(f"not a web port ({port})")
-    shown = f"[{host}]" if ":" in host else host
-    return Target(f"{scheme}://{shown}" + (f":{port}" if port != _PORTS[scheme] else ""), host, port, path)
+    shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port != _PORTS[scheme] else "")
+    return Target(f"{scheme}://{shown}", host, port, path)
 
 # %% ../nbs/02a_fetch.ipynb #c2907d74
 def is_public(address:str)->bool: # Numeric, as a resolver gives it; an IPv6 scope ("%eth0") may follow
@@ -296,7 +296,9 @@ def fetch_pages(urls:Iterable[str], cfg:FetchConfig)->Iterator[Page]: # One for 
             if file and (not page.reason or page.status in (404, 410)): _save_page(file, page)
         yield page
 
-# %% ../nbs/02a_fetch.ipynb #bc2eab55
+# %% ../nbs/02a_fetch.ipynb #41b4d1c7
+def _unescape(text): return unescape(re.sub("&#[0-9]{99,}", "&#0", text)) # Python refuses numbers of thousands of digits
+
 def _read_sitemap(body, most):
     "(is it an index?, its addresses). Raises: ValueError or zlib.error if it is no sitemap, or may be a bomb."
     if body.startswith(b"\x1f\x8b"):
@@ -305,7 +307,7 @@ def _read_sitemap(body, most):
     text = body.decode("utf-8", "replace")
     root = re.search(r"<(urlset|sitemapindex|!DOCTYPE)\b", text, re.I)
     if not root or root[1].startswith("!"): raise ValueError(f"bad sitemap ({'a document type' if root else 'no urlset'})")
-    return root[1] == "sitemapindex", [unescape(loc.strip()) for loc in re.findall(r"<loc>(?:<!\[CDATA\[)?([^<\]]*)", text)]
+    return root[1] == "sitemapindex", [_unescape(loc.strip()) for loc in re.findall(r"<loc>(?:<!\[CDATA\[)?([^<\]]*)", text)]
 
 def sitemap_urls(url:str, cfg:FetchConfig)->tuple[list[str], list[tuple[str, str]]]: # Pages; problems as (URL, reason)
     "The pages, each once, that a sitemap or an index of sitemaps lists, gzipped or not. Source: [@sitemaps2016protocol]."
@@ -325,7 +327,7 @@ def sitemap_urls(url:str, cfg:FetchConfig)->tuple[list[str], list[tuple[str, str
             elif loc not in seen: seen.add(loc); todo.append(loc)
     return list(urls), problems
 
-# %% ../nbs/02a_fetch.ipynb #ec3d2294
+# %% ../nbs/02a_fetch.ipynb #d32620ad
 _TEXT = re.compile(r"utf-16(-[bl]e)?|cp[0-9]{3,4}|iso8859-[0-9]+|koi8-[ru]|gb18030|big5\w*|euc_jp|iso2022_jp\w*|mac-\w+")
 _MEANT = dict(pair.split("=") for pair in """ascii=cp1252 iso8859-1=cp1252 iso8859-9=cp1254 gb2312=gb18030
     gbk=gb18030 shift_jis=cp932 euc_kr=cp949""".split()) # what browsers take a name for
@@ -338,8 +340,7 @@ def _codec(label):
 
 def decode_html(body:bytes, content_type:str="")->str: # The header may be empty; what cannot be read is U+FFFD
     "Text of a page whose encoding is declared, wrongly declared or not declared. Source: [@whatwg2014encoding]."
-    for mark, name in _MARKS.items():
-        if body.startswith(mark): return body[len(mark):].decode(name, "replace")
+    if mark := next(filter(body.startswith, _MARKS), b""): return body[len(mark):].decode(_MARKS[mark], "replace")
     tags = re.findall(r"(?is)<(?:meta|\?xml)\b[^>]*", body[:4096].decode("ascii", "replace"))
     labels = re.findall(r"""(?i)(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]{1,40})""", " ".join([content_type, *tags]))
     declared = [name for label in labels if (name := _codec(label)) and (name[:6] != "utf-16" or b"\0" in body)]
@@ -349,16 +350,16 @@ def decode_html(body:bytes, content_type:str="")->str: # The header may be empty
     if bad == 0 or sum(map(len, re.findall(r"[^\0-\x7f]+", text))) > 2*bad: return text # UTF-8, perhaps with some broken letters
     return body.decode(declared[0] if declared else "cp1252", "replace")
 
-# %% ../nbs/02a_fetch.ipynb #c6a03c56
+# %% ../nbs/02a_fetch.ipynb #c73fd8bc
 _TOKEN = re.compile(r"""<!--.*?(?:-->|\Z)|([^<]+|<(?![a-z!?/]))
     |<(script|style|noscript|template|svg|iframe|textarea|select|title|object|button)\b.*?(?:</\2\s*>|\Z)
     |<(/?)([a-z][^\s/>]*)(?:=\s*(?:"[^"]*"|'[^']*')|[^>])*(?:>|\Z)|<[!?/][^>]*(?:>|\Z)""", re.S | re.I | re.X)
 
 def strip_tags(html:str)->str: # Broken or hostile HTML too: the time is linear in its length
     "All text outside tags, comments, scripts and styles: the article and its furniture."
-    return " ".join(unescape("".join(m[1] or " " for m in _TOKEN.finditer(html))).split())
+    return " ".join(_unescape("".join(m[1] or " " for m in _TOKEN.finditer(html))).split())
 
-# %% ../nbs/02a_fetch.ipynb #2d603f1a
+# %% ../nbs/02a_fetch.ipynb #7111f8ea
 _INLINE = frozenset("""a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark
     q s samp small span strike strong sub sup time tt u var wbr""".split())
 _WORD = re.compile(r"[\u2e80-\u9fff]{1,2}|[^\s\u2e80-\u9fff]+") # Chinese and Japanese have no spaces: two letters count
@@ -372,7 +373,7 @@ def text_blocks(html:str)->list[tuple[str, int, int]]: # (text, words, words ins
             words, linked = words + (n := len(_WORD.findall(data))), linked + n*in_link
         elif (tag := tag.lower()) == "a": in_link = not closing
         elif tag and tag not in _INLINE:
-            if words: blocks.append((" ".join(unescape("".join(pieces)).split()), words, linked))
+            if words: blocks.append((" ".join(_unescape("".join(pieces)).split()), words, linked))
             pieces, words, linked = [], 0, 0
     return blocks
 
@@ -391,7 +392,7 @@ def density_extract(html:str, toll:float=8.0)->str: # A line for each block; `to
     start, end = best_run([words - 2*linked - toll for _, words, linked in blocks])
     return "\n".join(text for text, words, linked in blocks[start:end] if 2*linked <= words)
 
-# %% ../nbs/02a_fetch.ipynb #a8a7565a
+# %% ../nbs/02a_fetch.ipynb #e6df9689
 class Extracted(NamedTuple):
     "What was found in a page."
     text:str = "" # A line for each paragraph
@@ -417,4 +418,4 @@ def extract(page:str|bytes, content_type:str="")->Extracted: # Bytes are looked 
     text, method = _trafilatura(page), "trafilatura"
     if len(_WORD.findall(text)) < 25 and len(other := density_extract(page)) > len(text): text, method = other, "density"
     if not text.strip(): return Extracted(reason="no text found" if page.strip() else "empty page")
-    return Extracted(text, " ".join(unescape(titles[0]).split()) if titles else "", method)
+    return Extracted(text, " ".join(_unescape(titles[0]).split()) if titles else "", method)
