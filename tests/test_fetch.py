@@ -770,6 +770,22 @@ def test_boe(year, whole):
     assert all("Ir a contenido" not in text and "Puede seleccionar otro idioma" not in text and "ñ" in text and "\ufffd" not in text for text in rungs.values())
 
 
+def test_damaged_pages_never_crash():
+    "Sixty decrees with pieces cut, doubled, scrambled or broken open have a text or a reason."
+    pytest.importorskip("trafilatura")
+    rng, whole = random.Random(0), (BOE / "rd_686_2010.html").read_bytes()
+    found = Counter()
+    for _ in range(60):
+        body = bytearray(whole[:rng.randint(100, len(whole))])
+        for _ in range(rng.randint(1, 30)):
+            i, piece = rng.randrange(len(body)), rng.choice((b"", b"<", b">", b"</", b"<!--", b"\xff", b"\xed\xa0\x80", b"<svg>", b"<table>", b"<![CDATA[", b"&#xD800;", b"<frameset>", b"</html>", body[-200:] * 3))
+            body[i:i + rng.randint(0, 2_000)*(rng.random() < 0.5)] = piece
+        result = extract(bytes(body) or b"x")
+        assert bool(result.text.strip()) != bool(result.reason)
+        found[result.method or result.reason] += 1
+    print(dict(found))
+
+
 def test_bad_pages_have_reasons():
     "Empty, binary, huge, menu-only and unreadable pages say why they have no text; nested, cut and mislabelled ones give theirs."
     pytest.importorskip("trafilatura")
