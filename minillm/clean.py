@@ -21,7 +21,7 @@ import regex
 
 from .pydocs import Document
 
-# %% ../nbs/02b_clean.ipynb #9019ef72
+# %% ../nbs/02b_clean.ipynb #7ba381a0
 _LINE_END = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
 _INVISIBLE = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e"
                         "\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]")
@@ -43,9 +43,10 @@ def normalise(
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") # pairs joined
         if mojibake: text = _repair(text)
+    text = _INVISIBLE.sub("", _LINE_END.sub("\n", text)) # before NFC: a hidden character keeps letters and marks apart
+    if not text.isascii():
         text = regex.sub(r"(\p{M}{30})\p{M}+", r"\1", text) # sorting them is quadratic
         text = unicodedata.normalize("NFC", text)
-    text = _INVISIBLE.sub("", _LINE_END.sub("\n", text))
     lines = "\n".join(line.rstrip() for line in text.split("\n"))
     return re.sub("\n{3,}", "\n\n", lines).strip("\n")
 
@@ -134,7 +135,7 @@ def _page_html(title, text, names, rng):
         title=html.escape(title), body=_markup(text), nav=items(rng.sample(_NAV, 6)),
         related=items(rng.sample(names, 8)), foot=f"Copyright 2001-{rng.randint(2015, 2025)} Example. All rights reserved.")
 
-# %% ../nbs/02b_clean.ipynb #56f6b049
+# %% ../nbs/02b_clean.ipynb #b703dae4
 def dirty_crawl(
     documents:Iterable[Document], # As minillm.pydocs.documents() gives them
     seed:int=0, # The same documents and seed give the same pages
@@ -154,7 +155,8 @@ def dirty_crawl(
         mojibake=[d for d in rest[::2] if d.text.isascii() and ("'" in d.text or "--" in d.text)],
         personal=[d for d in rest[1::2] if "@" not in d.text and not re.search(r"\d[ .:-]\d", d.text)])
     for kind, n in counts.items():
-        if not 0 <= n <= (most := len(pool.get(kind, ()))):
+        most = len(pool.get(kind, ()))
+        if not 0 <= n <= most:
             raise ValueError(f"counts[{kind!r}] ({n}) must lie in 0 to {most}, the documents that suit; lower it")
     plan = [(kind, d, (0.02, 0.05, 0.1, 0.2)[i % 4] if kind == "near" else 0.0)
             for kind, n in counts.items() for i, d in enumerate(rng.sample(pool[kind], n))]
@@ -200,11 +202,11 @@ def precision_recall(
     both = len(flagged & true)
     return (both/len(flagged) if flagged else math.nan), (both/len(true) if true else math.nan)
 
-# %% ../nbs/02b_clean.ipynb #77df7e91
+# %% ../nbs/02b_clean.ipynb #12125a24
 _EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])", re.ASCII)
 _IP = re.compile(r"(?<![\w.:=-])(?<!version )(?:(?:\d{1,3}\.){3}\d{1,3}"
                  r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4})(?![\w:]|\.\d|-\d)", re.ASCII)
-_PHONE = re.compile(r"(?<![\w.,/:=+-])(?:(?:\+|00)\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,4}"
+_PHONE = re.compile(r"(?<![\w.,/:=+-])(?:(?:\+|00)\d{1,3}(?:[ .-]?(?:\(\d{1,4}\)|\d{2,4})){2,4}"
                     r"|[6-9]\d{2}[ .-]\d{3}[ .-]\d{3}|[6-9]\d{2}(?:[ .-]\d{2}){3}"
                     r"|(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])\d{3}[ .-]\d{4})(?![\w/:-]|[.,]\d)", re.ASCII)
 
@@ -231,11 +233,12 @@ def mask_personal(text:str)->tuple[str, dict[str, int]]: # The text with <EMAIL>
         at = end
     return "".join([*out, text[at:]]), dict(Counter(kind for *_, kind in spans))
 
-# %% ../nbs/02b_clean.ipynb #5bb1f779
+# %% ../nbs/02b_clean.ipynb #c6da34c3
 def _ngrams(text, n):
-    "Character n-grams of lengths 1 to n over lower-case words, a blank at every border."
+    "Letters, and n-grams of 2 to n over lower-case words with a blank at every border."
     text = " " + " ".join(re.findall(r"[^\W\d_]+", text.lower())) + " "
-    return [text[i:i + k] for k in range(1, n + 1) for i in range(len(text) - k + 1)] if text.strip() else []
+    pieces = (text[i:i + k] for k in range(2, n + 1) for i in range(len(text) - k + 1))
+    return [*text.replace(" ", ""), *pieces] if text.strip() else []
 
 class LanguageModel:
     "Naive Bayes over character n-grams: which language makes a text likeliest?"
@@ -248,7 +251,8 @@ class LanguageModel:
         if smoothing <= 0: raise ValueError(f"smoothing ({smoothing}) must be greater than 0; try 0.1")
         counts = {code: Counter(g for t in texts for g in _ngrams(t, n)) for code, texts in samples.items()}
         empty = [code for code, c in counts.items() if not c]
-        if len(counts) < 2 or empty: raise ValueError(f"samples has {len(counts)} languages, {len(empty)} of them without text; give two or more with text")
+        if len(counts) < 2 or empty:
+            raise ValueError(f"samples has {len(counts)} languages, {len(empty)} without text; give two or more with text")
         self.n, self.languages = n, list(counts)
         grams = set().union(*counts.values())
         totals = [math.log(c.total() + smoothing*len(grams)) for c in counts.values()]

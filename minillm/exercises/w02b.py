@@ -58,8 +58,8 @@ def rankings():
     yield from (({}, {}, 3), ({}, {"a": 0}, 3), ({"a": 0}, {"a": 0}, 3), ({"a": 0}, {}, 3), ({"a": 0, "b": 1}, {"b": 0, "a": 1}, 3))
     for _ in range(24):
         m = rng.randint(2, 12)
-        ranks = lambda: {g: r for r, g in enumerate(rng.sample("abcdefghijklmnop", rng.randint(1, m)))}
-        yield ranks(), ranks(), m
+        sizes = rng.randint(1, m), rng.randint(1, m)
+        yield *({g: r for r, g in enumerate(rng.sample("abcdefghijklmnop", size))} for size in sizes), m
 
 
 def mixtures():
