@@ -131,7 +131,7 @@ def _page_html(title, text, names, rng):
         title=html.escape(title), body=_markup(text), nav=items(rng.sample(_NAV, 6)),
         related=items(rng.sample(names, 8)), foot=f"Copyright 2001-{rng.randint(2015, 2025)} Example. All rights reserved.")
 
-# %% ../nbs/02b_clean.ipynb #320f350a
+# %% ../nbs/02b_clean.ipynb #ee3f1118
 def dirty_crawl(
     documents:Iterable[Document], # As minillm.pydocs.documents() gives them
     seed:int=0, # The same documents and seed give the same pages
@@ -148,7 +148,7 @@ def dirty_crawl(
         mojibake=[d for d in rest[::2] if d.text.isascii() and ("'" in d.text or "--" in d.text)],
         personal=[d for d in rest[1::2] if "@" not in d.text and not re.search(r"\d[ .:-]\d", d.text)])
     for kind, n in counts.items():
-        if not 0 <= n <= (most := len(pool.get(kind, ()))):
+        if (most := len(pool.get(kind, ()))) < n or n < 0:
             raise ValueError(f"counts[{kind!r}] ({n}) must lie in 0 to {most}, the documents that suit; lower it")
     plan = [(kind, d, 0.0 if kind != "near" else (0.02, 0.05, 0.1, 0.2)[i % 4])
             for kind, n in counts.items() for i, d in enumerate(rng.sample(pool[kind], n))]
