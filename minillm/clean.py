@@ -162,7 +162,7 @@ def dirty_crawl(
             _page_html(d.meta["qualname"], text, names, rng), text, kind, of, spans, rate))
     return pages
 
-# %% ../nbs/02b_clean.ipynb #30adcc6c
+# %% ../nbs/02b_clean.ipynb #12da94a6
 def repeated_lines(
     texts:Iterable[str], # One for each page
     min_documents:int=10, # A line in fewer pages stays, however short
@@ -177,7 +177,8 @@ def repeated_lines(
 def drop_lines(
     text:str,
     lines:Collection[str], # Stripped lines to leave out, e.g. repeated_lines(texts)
-)->str: # Empty lines are not piled up
+)->str:
+    "The text without those lines; empty ones are not piled up."
     kept = "\n".join(line for line in text.split("\n") if line.strip() not in lines)
     return re.sub("\n{3,}", "\n\n", kept).strip("\n")
 
@@ -191,11 +192,11 @@ def precision_recall(
     both = len(flagged & true)
     return (both/len(flagged) if flagged else math.nan), (both/len(true) if true else math.nan)
 
-# %% ../nbs/02b_clean.ipynb #2304849c
+# %% ../nbs/02b_clean.ipynb #f37e467b
 _EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])", re.ASCII)
-_IP = re.compile(r"(?<![\w.:=-])(?<!version )(?:(?:\d{1,3}\.){3}\d{1,3}"
+_IP = re.compile(r"(?<![\w.:=>-])(?<!version )(?:(?:\d{1,3}\.){3}\d{1,3}"
                  r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4})(?![\w:]|\.\d|-\d)", re.ASCII)
-_PHONE = re.compile(r"(?<![\w.,/:=+-])(?:(?:\+|00(?=\d{1,3}[ -]))[1-9](?:(?:[ .-]|[ .-]?\(|\)[ .-]?)?\d){7,14}"
+_PHONE = re.compile(r"(?<![\w.,/:=>+-])(?:(?:\+|00(?=\d{1,3}[ -]))[1-9](?:(?:[ .-]|[ .-]?\(|\)[ .-]?)?\d){7,14}"
                     r"|[6-9]\d{2}(?:[ -]\d{3}){2}|[6-9]\d{2}(?:[ .-]\d{2}){3}"
                     r"|(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])\d{3}[ .-]\d{4})(?![\w/:-]|[.,]\d)", re.ASCII)
 
@@ -205,12 +206,12 @@ def _is_somebodys(address):
 
 def find_personal(text:str)->list[tuple[int, int, str]]: # (start, end, "email", "phone" or "ip"), in order, never overlapping
     "E-mail addresses, telephone numbers and public IP addresses. Linear in the text's length."
-    found = [(*m.span(), "email") for m in _EMAIL.finditer(text)] if "@" in text else []
+    found, apart = [(*m.span(), "email") for m in _EMAIL.finditer(text if "@" in text else "")], []
     found += [(*m.span(), "ip") for m in _IP.finditer(text) if _is_somebodys(m[0])]
     found += [(*m.span(), "phone") for m in _PHONE.finditer(text)]
-    apart, end = [], 0
-    for span in sorted(found):
-        if span[0] >= end: apart.append(span); end = span[1]
+    for span in sorted(found, key=lambda span: (span[0], -span[1])): # of those that overlap one is made
+        if apart and span[0] < apart[-1][1]: span = apart[-1][0], max(span[1], apart[-1][1]), apart.pop()[2]
+        apart.append(span)
     return apart
 
 def mask_personal(text:str)->tuple[str, dict[str, int]]: # The text with <EMAIL>, <PHONE>, <IP>; and how many of each
@@ -275,7 +276,7 @@ def detect_language(
     best = detector.detect(text, model="lite", k=1)[0]
     return best["lang"], min(1.0, float(best["score"]))
 
-# %% ../nbs/02b_clean.ipynb #3ba2455c
+# %% ../nbs/02b_clean.ipynb #7256c87e
 STOP_WORDS = dict( # Gopher's eight, and eight of the same rank for a Spanish corpus
     en=frozenset("the be to of and that have with".split()),
     es=frozenset("de la que el en y a los".split()))
@@ -288,16 +289,15 @@ def gopher_words(text:str, least:int=50, most:int=100_000)->str|None: # words; t
     return "too few words" if n < least else "too many words" if n > most else None
 
 def gopher_word_length(text:str, least:float=3, most:float=10)->str|None: # characters in a word, mean
-    words = text.split()
-    mean = sum(map(len, words))/max(1, len(words))
+    mean = _share(len, text.split())
     return "words too short" if mean < least else "words too long" if mean > most else None
 
 def gopher_symbols(text:str, most:float=0.1)->str|None: # hashes, or ellipses, for each word
     n = most*max(1, len(text.split()))
-    if text.count("#") > n: return "too many #"
-    return "too many ..." if text.count("...") + text.count("…") > n else None
+    return "too many #" if text.count("#") > n else "too many ..." if text.count("...") + text.count("…") > n else None
 
-def gopher_lines(text:str, bullets:float=0.9, ellipses:float=0.3)->str|None: # shares that open, end with one
+def gopher_lines(text:str, bullets:float=0.9, ellipses:float=0.3)->str|None:
+    "Shares of lines that open with a bullet, and that end with an ellipsis."
     lines = _lines(text)
     if _share(lambda line: line.startswith(("-", "*", "•")), lines) > bullets: return "all bullets"
     return "lines cut short" if _share(lambda line: line.endswith(("...", "…")), lines) > ellipses else None

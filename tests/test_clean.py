@@ -129,7 +129,7 @@ def test_import_is_light():
 
 WORST = dict(word="a", words="word ", at="a@", dots="1.1.", colons="a:", digits="6", blanks=" ", brackets="((", groups="612 34 ", dashes="a-",
              domain="a@a.", newlines="\n", hex="f:", hashes="#...", quotes='."', accents="é", mojibake="Ã©", broken="Ã", marks="\u0301\u0316", bullets="- \n",
-             surrogates="\ud800", zero_width="\u200b", plus="+34 6", unfinished="a.a.a@", tabs="\t\na ")
+             surrogates="\ud800", zero_width="\u200b", plus="+34 6", plus_digits="+1", long_number="+1234567890123456 ", brackets_in="+1 (2) ",unfinished="a.a.a@", tabs="\t\na ")
 
 
 @pytest.mark.parametrize("name", WORST)
@@ -202,6 +202,23 @@ def test_masking_on_the_crawl(crawl, capsys):
     assert all(p >= 0.97 for p, _ in scores.values()) and scores["ip"][1] == 1 and set(missed) <= {"li_00 (at) example.net", "000000000"}
     naive = {(p.url, *m.span(), "email") for p in crawl for m in re.finditer(r"\S+@\S+", p.text) if p.kind in ("personal", "clean")}
     assert precision_recall(naive, [s for s in true if s[3] == "email"])[0] < 0.9  # the planted pattern is worse
+
+
+def test_spans_and_masks_of_any_text():
+    "Spans lie in the text, in order and apart; the counts are theirs; a second masking finds nothing."
+    hypothesis = pytest.importorskip("hypothesis")
+    st = hypothesis.strategies
+    pieces = ["ana@example.com", "8.8.8.8", "2606:4700::1111", "+34 612 345 678", "612 345 678", "(212) 555-0147", "612", " ", "-", ".", "@", "+", "<", ">", "/", ":", "a", "7", "é", "\n"]
+
+    @hypothesis.settings(deadline=None, derandomize=True, max_examples=1500)
+    @hypothesis.given(st.lists(st.sampled_from(pieces), max_size=9))
+    def holds(parts):
+        text = "".join(parts)
+        spans = find_personal(text)
+        masked, counts = mask_personal(text)
+        assert all(0 <= a < b <= len(text) for a, b, _ in spans) and all(x[1] <= y[0] for x, y in zip(spans, spans[1:]))
+        assert counts == Counter(k for *_, k in spans) and mask_personal(masked) == (masked, {}), text
+    holds()
 
 
 def test_old_spanish_has_no_telephones():
