@@ -46,6 +46,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'minillm.bpe._Pieces.__init__': ('bpe.html#_pieces.__init__', 'minillm/bpe.py'),
                              'minillm.bpe._Pieces.__missing__': ('bpe.html#_pieces.__missing__', 'minillm/bpe.py'),
                              'minillm.bpe._byte_chars': ('bpe.html#_byte_chars', 'minillm/bpe.py'),
+                             'minillm.bpe._check_choice': ('bpe.html#_check_choice', 'minillm/bpe.py'),
                              'minillm.bpe._check_training': ('bpe.html#_check_training', 'minillm/bpe.py'),
                              'minillm.bpe._compiled': ('bpe.html#_compiled', 'minillm/bpe.py'),
                              'minillm.bpe._cut_pattern': ('bpe.html#_cut_pattern', 'minillm/bpe.py'),

@@ -39,7 +39,7 @@ def decode_stream(chunks):
         data += chunk
         end = len(data)
         while end > shown:
-            try: text = data[shown:end].decode()
+            try: data[shown:end].decode()
             except UnicodeDecodeError: end -= 1
             else: break
         out.append(data[shown:end].decode())
