@@ -54,6 +54,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'minillm.bpe._last_cut': ('bpe.html#_last_cut', 'minillm/bpe.py'),
                              'minillm.bpe._mend': ('bpe.html#_mend', 'minillm/bpe.py'),
                              'minillm.bpe._merge_long': ('bpe.html#_merge_long', 'minillm/bpe.py'),
+                             'minillm.bpe._merge_short': ('bpe.html#_merge_short', 'minillm/bpe.py'),
                              'minillm.bpe._rewrite': ('bpe.html#_rewrite', 'minillm/bpe.py'),
                              'minillm.bpe._special_pattern': ('bpe.html#_special_pattern', 'minillm/bpe.py'),
                              'minillm.bpe.encode_iterable': ('bpe.html#encode_iterable', 'minillm/bpe.py'),

@@ -124,16 +124,11 @@ def learn_merges(
     rank = {pair: i for i, pair in enumerate(merges)} # a merge learned twice takes its last place, as theirs
     return vocab, sorted(rank, key=rank.get)
 
-# %% ../nbs/03a_bpe.ipynb #63865ac9
-def merge_piece(
-    word:list[int], # Ids of a piece's bytes; used up
-    ranks:dict[tuple[int, int], int], # Pair of ids: when it was learned
-    made:list[int], # Id that the merge of each rank makes
-)->list[int]: # Ids of its tokens
-    "Merges the pair learned first, the leftmost of equals, until no known pair is left."
-    if len(word) > 256: return _merge_long(word, ranks, made)
+# %% ../nbs/03a_bpe.ipynb #2ebf80bb
+def _merge_short(word, ranks, made):
+    "With a list of the ranks of all neighbouring pairs."
     never, get = len(made), ranks.get
-    found = [get(pair, never) for pair in zip(word, word[1:])] # rank of each neighbouring pair
+    found = [get(pair, never) for pair in zip(word, word[1:])]
     while found and (rank := min(found)) < never:
         i = found.index(rank)
         word[i:i + 2] = (made[rank],)
@@ -143,7 +138,7 @@ def merge_piece(
     return word
 
 def _merge_long(word, ranks, made):
-    "The same through a heap of (rank, place): n log n, where a list of ranks costs n squared."
+    "With a heap of (rank, place): n log n, where the list costs n squared."
     n, after, before = len(word), [*range(1, len(word) + 1)], [*range(-1, len(word) - 1)]
     heap = [(ranks[pair], i, pair) for i, pair in enumerate(zip(word, word[1:])) if pair in ranks]
     heapq.heapify(heap)
@@ -158,6 +153,14 @@ def _merge_long(word, ranks, made):
             pair = word[k], word[after[k]]
             if pair in ranks: heapq.heappush(heap, (ranks[pair], k, pair))
     return [i for i in word if i is not None]
+
+def merge_piece(
+    word:list[int], # Ids of a piece's bytes; used up
+    ranks:dict[tuple[int, int], int], # Pair of ids: when it was learned
+    made:list[int], # Id that the merge of each rank makes
+)->list[int]: # Ids of its tokens
+    "Merges the pair learned first, the leftmost of equals, until no known pair is left."
+    return (_merge_short if len(word) <= 64 else _merge_long)(word, ranks, made)
 
 # %% ../nbs/03a_bpe.ipynb #63a68653
 class _Pieces(dict):
