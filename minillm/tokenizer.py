@@ -81,7 +81,7 @@ def measure(
     return dict(sizes, tokens=tokens, bytes_per_token=sizes["bytes"]/tokens, fertility=tokens/max(sizes["words"], 1),
         coverage=1 - broken/sizes["characters"], whole=whole/pieces.total())
 
-# %% ../nbs/03b_tokenizer.ipynb #1cb5343e
+# %% ../nbs/03b_tokenizer.ipynb #a9358f22
 def shrink(
     tokenizer:Tokenizer, # Of train_bpe
     vocab_size:int, # Tokens, special ones included
@@ -89,7 +89,7 @@ def shrink(
     "Raises: ValueError for an impossible size, and where special tokens are not the first."
     least = 256 + len(tokenizer.special_tokens)
     if not least <= vocab_size <= len(tokenizer) or max(tokenizer.special_tokens.values(), default=-1) != least - 257:
-        raise ValueError(f"vocab_size ({vocab_size}) must lie between {least} and {len(tokenizer)}, special tokens standing first")
+        raise ValueError(f"vocab_size ({vocab_size}) must lie between {least} and {len(tokenizer)}, special tokens first")
     n = tokenizer.made.index(vocab_size - 1) + 1 if vocab_size > least else 0
     return Tokenizer(tokenizer.vocab[:vocab_size], tokenizer.merges[:n], tokenizer.special_tokens, tokenizer.pattern)
 
@@ -138,17 +138,17 @@ CHATML = r"""{%- set first = 1 if messages and messages[0].role == 'system' else
 def _template(tokenizer): # the one that came with its files, else ChatML where its two tokens are known
     return tokenizer.chat_template or (CHATML if {"<|im_start|>", "<|im_end|>"} <= tokenizer.special_tokens.keys() else None)
 
-# %% ../nbs/03b_tokenizer.ipynb #c2689288
+# %% ../nbs/03b_tokenizer.ipynb #50cf28b1
 def apply_chat_template(
     tokenizer:Tokenizer,
     messages:list[dict], # Each with role (system, user or assistant) and content
     add_generation_prompt:bool=False, # End where the assistant is to begin
 )->tuple[list[int], list[int]]: # (ids, mask): 1 where the assistant speaks, its <|im_end|> included
     "No content can become a special token. Raises: ValueError as chat_text, and for another template or none."
-    if tokenizer.chat_template not in (None, CHATML): raise ValueError("tokenizer has its own chat template; transformers renders it")
+    if (tokenizer.chat_template or CHATML) != CHATML: raise ValueError("tokenizer has another template; transformers renders it")
     if not _template(tokenizer): raise ValueError("tokenizer has no <|im_start|> and <|im_end|>; train it with SPECIAL_TOKENS")
-    start, end, after = tokenizer.special_tokens["<|im_start|>"], tokenizer.special_tokens["<|im_end|>"], tokenizer.encode("\n")
-    ids, mask = [], []
+    special, after, ids, mask = tokenizer.special_tokens, tokenizer.encode("\n"), [], []
+    start, end = special["<|im_start|>"], special["<|im_end|>"]
     for role, content in _turns(messages, add_generation_prompt):
         body, head, said = tokenizer.encode(f"{role}\n{content}"), len(role) + 1, int(role == "assistant")
         ids += [start, *body, end, *after]
@@ -186,16 +186,15 @@ def _write(path, value):
     part.write_text(text, encoding="utf-8", newline="\n")
     os.replace(part, path)
 
-# %% ../nbs/03b_tokenizer.ipynb #81f71bcb
+# %% ../nbs/03b_tokenizer.ipynb #e7f8ba67
 def save_tokenizer(
     tokenizer:Tokenizer,
     folder:str|Path, # Made if it is not there
 )->Path: # The folder
     "Writes tokenizer.json, tokenizer_config.json and chat_template.jinja, which transformers 4.57 and 5 open."
-    folder, known, template = Path(folder), tokenizer.special_tokens, _template(tokenizer)
+    folder, known, jinja = Path(folder), tokenizer.special_tokens, Path(folder)/"chat_template.jinja"
     folder.mkdir(parents=True, exist_ok=True)
-    if template: _write(folder/"chat_template.jinja", template)
-    else: (folder/"chat_template.jinja").unlink(missing_ok=True)
+    _write(jinja, _template(tokenizer)) if _template(tokenizer) else jinja.unlink(missing_ok=True)
     roles = dict(bos_token="<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|pad|>")
     config = dict(tokenizer_class="PreTrainedTokenizerFast", clean_up_tokenization_spaces=False,
         additional_special_tokens=[name for name in known if name not in roles.values()])
@@ -203,7 +202,7 @@ def save_tokenizer(
     _write(folder/"tokenizer.json", to_json(tokenizer))
     return folder
 
-# %% ../nbs/03b_tokenizer.ipynb #cc1d1cf7
+# %% ../nbs/03b_tokenizer.ipynb #a701cff3
 def _read_json(path):
     try: return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, RecursionError) as e: raise ValueError(f"{path} is damaged ({e}); copy it again") from None
@@ -212,13 +211,14 @@ _FREE = set("model vocab merges pre_tokenizer added_tokens id content normalized
 
 def _foreign(data):
     "(name, value) of each part that may change ids and that `Tokenizer` does not have."
-    ours, same = to_json(Tokenizer([bytes([b]) for b in range(256)], [], {})), lambda a, b: json.dumps(a) == json.dumps(b)
+    ours, same = to_json(Tokenizer([bytes([b]) for b in range(256)], [], {})), lambda a, b: repr(a) == repr(b)
     added = [(f"added token {token['content']!r}: ", token, _FLAGS) for token in data.get("added_tokens") or ()]
     for head, part, mine in [("", data, ours), ("model.", data["model"], ours["model"]), *added]:
         for name, value in part.items():
             if name in _FREE or (name in mine and same(value, mine[name])): continue
             if name in ("continuing_subword_prefix", "end_of_word_suffix") and value == "": continue # none
-            if name in ("post_processor", "decoder") and (value is None or value["type"] == "ByteLevel"): continue # moves offsets
+            if name in ("post_processor", "decoder") and (value is None or value["type"] == "ByteLevel" # moves offsets
+                or value.get("single") == [dict(Sequence=dict(id="A", type_id=0))]): continue # transformers' way to add nothing
             yield head + name, value
 
 def _bare(part): # a way of cutting without what does not move a cut
@@ -258,7 +258,7 @@ def _from_json(file, template):
     except ValueError as e: problem = e
     raise ValueError(f"{file}: {problem}")
 
-# %% ../nbs/03b_tokenizer.ipynb #b497ae3f
+# %% ../nbs/03b_tokenizer.ipynb #7730db50
 def _from_gpt2(folder):
     vocab, file = _read_json(folder/"vocab.json"), folder/"merges.txt"
     try:
@@ -288,12 +288,11 @@ def load_tokenizer(
     "Raises: ValueError for a damaged file and for another kind of tokenizer; FileNotFoundError."
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f"{path} does not exist; minillm tokenizer CORPUS --out {path} makes one")
-    file = path/"tokenizer.json" if path.is_dir() else path
-    if file.exists(): return _from_json(file, _own_template(file.parent))
+    if (file := path/"tokenizer.json" if path.is_dir() else path).exists(): return _from_json(file, _own_template(file.parent))
     if (path/"vocab.json").exists() and (path/"merges.txt").exists(): return _from_gpt2(path)
     raise ValueError(f"{path} holds no tokenizer.json, nor vocab.json with merges.txt; save_tokenizer writes the first")
 
-# %% ../nbs/03b_tokenizer.ipynb #76feaba0
+# %% ../nbs/03b_tokenizer.ipynb #c2d582f9
 def corpus_files(
     corpus:str|Path, # Folder of `minillm corpus`, of Parquet, .txt or .md files; or one such file
     split:str="train", # Of shards named train-*.parquet, val-*.parquet; anything else is "train"
@@ -305,8 +304,8 @@ def corpus_files(
     named = [p for p in shards if p.name.startswith(f"{split}-")]
     if named or split != "train": return named
     files = [corpus] if corpus.is_file() else shards or sorted(p for p in corpus.rglob("*") if p.suffix in (".txt", ".md"))
-    if not files: raise ValueError(f"{corpus} holds no .parquet, .txt or .md file; minillm corpus reads what else there is")
-    return files
+    if files: return files
+    raise ValueError(f"{corpus} holds no .parquet, .txt or .md file; minillm corpus reads what else there is")
 
 def corpus_texts(
     files:Iterable[Path], # Of corpus_files
@@ -322,7 +321,7 @@ def corpus_texts(
             for batch in shard.iter_batches(256, columns=[column]): yield from filter(None, batch.column(0).to_pylist())
         except (ValueError, ArrowException) as e: raise ValueError(f"{file} cannot be read: {str(e).splitlines()[0]}") from None
 
-# %% ../nbs/03b_tokenizer.ipynb #e6651d15
+# %% ../nbs/03b_tokenizer.ipynb #133b273a
 PRESETS = dict(tiny=512, docs=8192, code=32_768, large=50_000) # Tokens; large for real corpora, of a gigabyte and more
 
 @dataclass
@@ -337,8 +336,7 @@ class TokenizerRun:
     column:str="text" # Of Parquet files
 
     def __post_init__(self):
-        if self.preset in PRESETS: return
-        raise ValueError(f"preset ({self.preset!r}) does not exist; try one of {', '.join(PRESETS)}")
+        if self.preset not in PRESETS: raise ValueError(f"preset ({self.preset!r}) must be one of {', '.join(PRESETS)}")
 
 def run_tokenizer(
     cfg:TokenizerRun,
