@@ -54,7 +54,7 @@ def _broken(tokens):
     inside = lambda b: 0x80 <= b < 0xc0
     return sum(inside(b[0]) and not all(map(inside, a)) for a, b in zip(tokens, tokens[1:]))
 
-# %% ../nbs/03b_tokenizer.ipynb #44e43a2c
+# %% ../nbs/03b_tokenizer.ipynb #c500e5f3
 def token_counts(
     tokenizer:Tokenizer,
     texts:Iterable[str],
@@ -75,9 +75,9 @@ def measure(
         pieces.update(pretokenize(text, tokenizer.pattern))
         sizes.update(bytes=len(text.encode()), characters=len(text), words=len(text.split()))
     if not pieces: raise ValueError("texts hold no character to measure; pass at least one text that is not empty")
-    ids = {piece: tokenizer.pieces[piece] for piece in pieces}
-    tokens, whole = (sum(n*f(ids[piece]) for piece, n in pieces.items()) for f in (len, lambda found: len(found) == 1))
-    broken = sum(n*_broken([tokenizer.vocab[i] for i in ids[piece]]) for piece, n in pieces.items() if not piece.isascii())
+    found = [(n, p, tokenizer.pieces[p]) for p, n in pieces.items()]
+    tokens, whole = sum(n*len(ids) for n, _, ids in found), sum(n for n, _, ids in found if len(ids) == 1)
+    broken = sum(n*_broken([tokenizer.vocab[i] for i in ids]) for n, p, ids in found if not p.isascii())
     return dict(sizes, tokens=tokens, bytes_per_token=sizes["bytes"]/tokens, fertility=tokens/max(sizes["words"], 1),
         coverage=1 - broken/sizes["characters"], whole=whole/pieces.total())
 
@@ -157,7 +157,7 @@ def apply_chat_template(
     prompt = [start, *tokenizer.encode("assistant\n")] if add_generation_prompt else []
     return ids + prompt, mask + [0]*len(prompt)
 
-# %% ../nbs/03b_tokenizer.ipynb #8edb0ec8
+# %% ../nbs/03b_tokenizer.ipynb #726ce05d
 _FLAGS = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=True) # found anywhere, as it stands
 
 def _cutting(pattern):
@@ -182,9 +182,9 @@ def to_json(
 def _write(path, value):
     "Under its name a file is whole or not there."
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    text = value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)
+    if not isinstance(value, str): value = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    part.write_text(value, encoding="utf-8", newline="\n")
+    part.replace(path)
 
 # %% ../nbs/03b_tokenizer.ipynb #e7f8ba67
 def save_tokenizer(
@@ -202,7 +202,7 @@ def save_tokenizer(
     _write(folder/"tokenizer.json", to_json(tokenizer))
     return folder
 
-# %% ../nbs/03b_tokenizer.ipynb #a701cff3
+# %% ../nbs/03b_tokenizer.ipynb #cc4c3ff0
 def _read_json(path):
     try: return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, RecursionError) as e: raise ValueError(f"{path} is damaged ({e}); copy it again") from None
@@ -210,7 +210,7 @@ def _read_json(path):
 _FREE = set("model vocab merges pre_tokenizer added_tokens id content normalized unk_token fuse_unk".split()) # read, or idle
 
 def _foreign(data):
-    "(name, value) of each part that may change ids and that `Tokenizer` does not have."
+    "(name, value) of what may change ids and `Tokenizer` does not have."
     ours, same = to_json(Tokenizer([bytes([b]) for b in range(256)], [], {})), lambda a, b: repr(a) == repr(b)
     added = [(f"added token {token['content']!r}: ", token, _FLAGS) for token in data.get("added_tokens") or ()]
     for head, part, mine in [("", data, ours), ("model.", data["model"], ours["model"]), *added]:
@@ -225,7 +225,7 @@ def _bare(part): # a way of cutting without what does not move a cut
     if part["type"] == "Sequence": return [_bare(p) for p in part["pretokenizers"]]
     return ("ByteLevel", part["add_prefix_space"], part.get("use_regex", True)) if part["type"] == "ByteLevel" else part
 
-# %% ../nbs/03b_tokenizer.ipynb #b3baca5b
+# %% ../nbs/03b_tokenizer.ipynb #1d4e045e
 def _build(vocab, merges, special, pattern, template):
     "A Tokenizer from tokens as files spell them; special tokens that are not among them follow them, as in `tokenizers`."
     for name, i in special.items():
@@ -254,11 +254,10 @@ def _from_json(file, template):
         merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in data["model"]["merges"]]
         special = {token["content"]: token["id"] for token in data.get("added_tokens") or ()}
         return _build(data["model"]["vocab"], merges, special, pattern, template)
-    except (KeyError, TypeError, AttributeError) as e: problem = f"damaged ({type(e).__name__}: {e}); copy it again"
-    except ValueError as e: problem = e
-    raise ValueError(f"{file}: {problem}")
+    except (KeyError, TypeError, AttributeError) as e: raise ValueError(f"{file} is damaged ({e!r}); copy it again") from None
+    except ValueError as e: raise ValueError(f"{file}: {e}") from None
 
-# %% ../nbs/03b_tokenizer.ipynb #7730db50
+# %% ../nbs/03b_tokenizer.ipynb #b497ae3f
 def _from_gpt2(folder):
     vocab, file = _read_json(folder/"vocab.json"), folder/"merges.txt"
     try:
@@ -288,11 +287,12 @@ def load_tokenizer(
     "Raises: ValueError for a damaged file and for another kind of tokenizer; FileNotFoundError."
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f"{path} does not exist; minillm tokenizer CORPUS --out {path} makes one")
-    if (file := path/"tokenizer.json" if path.is_dir() else path).exists(): return _from_json(file, _own_template(file.parent))
+    file = path/"tokenizer.json" if path.is_dir() else path
+    if file.exists(): return _from_json(file, _own_template(file.parent))
     if (path/"vocab.json").exists() and (path/"merges.txt").exists(): return _from_gpt2(path)
     raise ValueError(f"{path} holds no tokenizer.json, nor vocab.json with merges.txt; save_tokenizer writes the first")
 
-# %% ../nbs/03b_tokenizer.ipynb #c2d582f9
+# %% ../nbs/03b_tokenizer.ipynb #551e1f04
 def corpus_files(
     corpus:str|Path, # Folder of `minillm corpus`, of Parquet, .txt or .md files; or one such file
     split:str="train", # Of shards named train-*.parquet, val-*.parquet; anything else is "train"
@@ -300,8 +300,7 @@ def corpus_files(
     "Raises: ValueError if there is nothing to read; FileNotFoundError."
     corpus = Path(corpus)
     if not corpus.exists(): raise FileNotFoundError(f"{corpus} does not exist; minillm corpus SOURCE --out {corpus} makes one")
-    shards = sorted(corpus.glob("*.parquet"))
-    named = [p for p in shards if p.name.startswith(f"{split}-")]
+    shards, named = sorted(corpus.glob("*.parquet")), sorted(corpus.glob(f"{split}-*.parquet"))
     if named or split != "train": return named
     files = [corpus] if corpus.is_file() else shards or sorted(p for p in corpus.rglob("*") if p.suffix in (".txt", ".md"))
     if files: return files
@@ -316,9 +315,9 @@ def corpus_texts(
     for file in files:
         try:
             if file.suffix != ".parquet": yield file.read_text(encoding="utf-8"); continue
-            names = (shard := parquet.ParquetFile(file)).schema_arrow.names
-            if column not in names: raise ValueError(f"it has no column {column!r}, but {', '.join(names)}")
-            for batch in shard.iter_batches(256, columns=[column]): yield from filter(None, batch.column(0).to_pylist())
+            types = {field.name: str(field.type) for field in parquet.read_schema(file)}
+            if "string" not in types.get(column, ""): raise ValueError(f"it has no text in a column {column!r}, but {types}")
+            for batch in parquet.ParquetFile(file).iter_batches(256, columns=[column]): yield from filter(None, batch[0].to_pylist())
         except (ValueError, ArrowException) as e: raise ValueError(f"{file} cannot be read: {str(e).splitlines()[0]}") from None
 
 # %% ../nbs/03b_tokenizer.ipynb #133b273a

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DECLARATION = {p.stem: p.read_text(encoding="utf-8") for p in sorted((ROOT / "nbs/data/declaration").glob("??.txt"))}
 PIECES = ["the", " mother", "\n", "\n\n", "  ", "\t", "ñ", "☕", "👩‍👧", "мать", "母親", "1234567", "'s", "<|im_end|>", "<|im_start|>", "<|", "|>", "<|pad|>", "\u0301", "\ufeff", "\r\n"]
 TEXTS = st.one_of(st.text(), st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=12).map("".join))
-quiet = settings(deadline=None, derandomize=True, max_examples=150)
+quiet = settings(deadline=None, derandomize=True, max_examples=100)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_transformers_reads_the_same_ids(tokenizer, folder):
     assert len(auto) == len(tokenizer) and (auto.eos_token, auto.bos_token, auto.pad_token) == ("<|endoftext|>", "<|endoftext|>", "<|pad|>")
     assert {i: auto.convert_ids_to_tokens(i) for i in range(4)} == dict(enumerate(SPECIAL_TOKENS))
 
-    @quiet
+    @settings(quiet, max_examples=60)
     @given(TEXTS)
     def check(text):
         assert auto(text)["input_ids"] == (ids := tokenizer.encode(text, "all"))
@@ -147,11 +147,11 @@ def test_a_saved_tokenizer_is_read_back(tokenizer, folder, tmp_path):
 
 def test_odd_special_tokens(tmp_path):
     "Names with quotes, blanks and signs of regular expressions survive the file; a template that is not needed is removed."
-    odd = train_bpe(["the other mother"], 300, ['<|"a\\b|>', "<|.*|>", "<| é |>", "<|.*|>>"])
+    odd = train_bpe(["the other mother"], 300, ['<|"a\\b|>', "<|a.*|>", "<| é |>", "<|a.*|>>"])
     save_tokenizer(train_bpe(["the"], 270, SPECIAL_TOKENS), tmp_path)
     save_tokenizer(odd, tmp_path)
     assert not (tmp_path / "chat_template.jinja").exists() and parts(load_tokenizer(tmp_path)) == parts(odd)
-    text = 'x<|"a\\b|><|.*|>><|.*|> <| é |>the'
+    text = 'x<|"a\\b|><|a.*|>><|a.*|> <| é |>the'
     assert HFTokenizer.from_file(str(tmp_path / "tokenizer.json")).encode(text).ids == odd.encode(text, "all")
 
 
@@ -274,7 +274,7 @@ def test_no_damage_changes_ids_in_silence(tmp_path):
     junk = [None, 0, 1, -1, 300, 3.5, True, False, "", "x", "Ġ", "a b", [], {}, ["a"], {"type": "ByteLevel"}, {"type": "NFC"}]
     outcome = dict(refused=0, equal=0, theirs_refuse=0)
 
-    @settings(deadline=None, derandomize=True, max_examples=600)
+    @settings(deadline=None, derandomize=True, max_examples=400)
     @given(st.one_of(st.sampled_from(short), st.sampled_from(where)), st.one_of(st.none(), st.sampled_from(junk).map(lambda v: (v,))))
     def check(at, new):
         node = data = copy.deepcopy(whole)
@@ -295,7 +295,7 @@ def test_no_damage_changes_ids_in_silence(tmp_path):
         outcome["equal"] += 1
     check()
     print(outcome)
-    assert outcome["refused"] > 100 and outcome["equal"] > 10
+    assert outcome["refused"] > 80 and outcome["equal"] > 5
 
 
 # ---- conversations
@@ -431,9 +431,9 @@ def test_measuring_nothing(tokenizer):
 def test_vocabularies_are_nested(pages):
     "The beginning of a large vocabulary is what training to that size gives, with both ways of cutting and both rules for ties."
     for pattern, tie in (("gpt4", "hf"), ("gpt2", "hf"), ("gpt4", "greatest")):
-        large = train_bpe(pages[:400], 1500, SPECIAL_TOKENS, pattern, tie)
-        for n in (260, 261, 300, 700, 1500): assert parts(shrink(large, n)) == parts(train_bpe(pages[:400], n, SPECIAL_TOKENS, pattern, tie))
-    for n in (0, 259, 1501): assert f"vocab_size ({n})" in refused(shrink, large, n)
+        large = train_bpe(pages[:100], 900, SPECIAL_TOKENS, pattern, tie)
+        for n in (260, 261, 500, 900): assert parts(shrink(large, n)) == parts(train_bpe(pages[:100], n, SPECIAL_TOKENS, pattern, tie))
+    for n in (0, 259, 901): assert f"vocab_size ({n})" in refused(shrink, large, n)
 
 
 def test_shrink_wants_special_tokens_first(gpt2_files):
@@ -506,7 +506,7 @@ def test_a_corpus_that_cannot_be_read(corpus, tmp_path):
     "A missing folder or column, an empty folder, a damaged shard, a binary file, an impossible size: one line each, and no tokenizer."
     run = lambda **change: refused(lambda: run_tokenizer(TokenizerRun(**(dict(corpus=corpus, out=tmp_path / "out", vocab_size=300) | change))))
     assert "does not exist" in run(corpus=tmp_path / "none")
-    assert "no column 'body', but text, id" in run(column="body")
+    assert "no text in a column 'body', but {'text'" in run(column="body")
     (empty := tmp_path / "empty").mkdir()
     assert "holds no .parquet" in run(corpus=empty)
     write(empty, "", "empty.txt")
