@@ -292,7 +292,7 @@ def load_tokenizer(
     if (path/"vocab.json").exists() and (path/"merges.txt").exists(): return _from_gpt2(path)
     raise ValueError(f"{path} holds no tokenizer.json, nor vocab.json with merges.txt; save_tokenizer writes the first")
 
-# %% ../nbs/03b_tokenizer.ipynb #551e1f04
+# %% ../nbs/03b_tokenizer.ipynb #516d9b2f
 def corpus_files(
     corpus:str|Path, # Folder of `minillm corpus`, of Parquet, .txt or .md files; or one such file
     split:str="train", # Of shards named train-*.parquet, val-*.parquet; anything else is "train"
@@ -317,7 +317,7 @@ def corpus_texts(
             if file.suffix != ".parquet": yield file.read_text(encoding="utf-8"); continue
             types = {field.name: str(field.type) for field in parquet.read_schema(file)}
             if "string" not in types.get(column, ""): raise ValueError(f"it has no text in a column {column!r}, but {types}")
-            for batch in parquet.ParquetFile(file).iter_batches(256, columns=[column]): yield from filter(None, batch[0].to_pylist())
+            for rows in parquet.ParquetFile(file).iter_batches(64, columns=[column]): yield from filter(None, rows[0].to_pylist())
         except (ValueError, ArrowException) as e: raise ValueError(f"{file} cannot be read: {str(e).splitlines()[0]}") from None
 
 # %% ../nbs/03b_tokenizer.ipynb #133b273a
