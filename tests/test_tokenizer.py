@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -100,6 +101,19 @@ def test_what_transformers_saves_is_read_back(tokenizer, folder, tmp_path):
     assert parts(load_tokenizer(tmp_path)) == parts(tokenizer)
 
 
+def every_character():
+    "All of Unicode that UTF-8 can hold, each character between a letter, a digit and a blank, in texts of 4,096."
+    points = [i for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
+    for k in range(0, len(points), 4096): yield "".join(f"a{chr(i)}1{chr(i)} " for i in points[k:k + 4096])
+
+
+@pytest.mark.slow
+def test_tokenizers_reads_all_of_unicode_alike(tokenizer, folder):
+    "No character of Unicode is cut differently beside letters, digits and blanks."
+    theirs = HFTokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in every_character(): assert theirs.encode(text).ids == tokenizer.encode(text)
+
+
 OLD = """
 import json, sys, transformers
 from transformers import AutoTokenizer
@@ -126,7 +140,8 @@ def old_python(tmp_path_factory):
 @pytest.mark.slow
 def test_transformers_4_57_reads_the_same(tokenizer, folder, tmp_path, old_python):
     "The older transformers opens the same folder: equal ids, text of a conversation and mask."
-    texts = [*PIECES, "".join(PIECES), *DECLARATION.values()]
+    rng = random.Random(0)
+    texts = [*PIECES, "".join(PIECES), *DECLARATION.values(), *("".join(rng.choices(PIECES, k=9)) for _ in range(200)), *every_character()]
     cases = write(tmp_path, dict(texts=texts, messages=LONG), "cases.json")
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | dict(HF_HUB_OFFLINE="1", PYTHONIOENCODING="utf-8")
     done = subprocess.run([old_python, "-c", OLD, str(folder), str(cases)], capture_output=True, text=True, check=True, env=env, encoding="utf-8")
