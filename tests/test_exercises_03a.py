@@ -51,12 +51,33 @@ def once_each(text, merges):
     return word
 
 
+def by_recursion(text, vocab):
+    from functools import lru_cache
+
+    @lru_cache
+    def rest(i):
+        if i == len(text): return 0
+        found = [rest(i + len(t)) for t in vocab if t and text.startswith(t, i)]
+        return min((n + 1 for n in found if n is not None), default=None)
+    return rest(0)
+
+
+def longest_first(text, vocab):
+    n = 0
+    while text:
+        found = [t for t in vocab if text.startswith(t)]
+        if not found: return None
+        text, n = text[len(max(found, key=len)):], n + 1
+    return n
+
+
 RIGHT = {
     1: lambda text: sum(1 if c < "\x80" else 2 if c < "\u0800" else 3 if c < "\U00010000" else 4 for c in text),
     2: lambda counts: min((p for p, n in pair_counts(counts).items() if n == max(pair_counts(counts).values())), default=None),
     3: merge_at,
     4: replay,
     5: incremental,
+    6: by_recursion,
 }
 WRONG = {
     1: [len, lambda t: sum(1 + (ord(c) > 127) for c in t),  # every other script alike
@@ -76,6 +97,9 @@ WRONG = {
         lambda chunks: [c.decode("utf-8", "ignore") for c in chunks],
         lambda chunks: [*[""]*(len(chunks) - 1), b"".join(chunks).decode()] if chunks else [],  # all at the end
         lambda chunks: [b"".join(chunks[:i + 1]).decode("utf-8", "ignore") for i in range(len(chunks))]],  # all again
+    6: [longest_first, lambda text, vocab: by_recursion(text, vocab) or 0,  # impossible is not free
+        lambda text, vocab: by_recursion(text, vocab) or None,  # nothing to spell takes no token
+        lambda text, vocab: by_recursion(text, vocab | set(text))],  # letters that are no tokens
 }
 
 

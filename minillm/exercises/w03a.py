@@ -1,4 +1,4 @@
-"Exercises of notebook 03a: bytes, pairs, merges, encoding, and a stream of tokens."
+"Exercises of notebook 03a: bytes, pairs, merges, encoding, a stream of tokens, the fewest tokens."
 import random
 
 from minillm.exercises.grading import Exercise
@@ -39,12 +39,21 @@ def decode_stream(chunks):
         data += chunk
         end = len(data)
         while end > shown:
-            try: text = data[shown:end].decode()
+            try: data[shown:end].decode()
             except UnicodeDecodeError: end -= 1
             else: break
         out.append(data[shown:end].decode())
         shown = end
     return out
+
+
+def fewest(text, vocab):
+    ends, n = {0}, 0
+    while len(text) not in ends:
+        reached = ends | {i + len(token) for i in ends for token in vocab if token and text.startswith(token, i)}
+        if reached == ends: return None
+        ends, n = reached, n + 1
+    return n
 
 
 def texts():
@@ -92,6 +101,15 @@ def streams():
         yield (chunks,)
 
 
+def puzzles():
+    rng = random.Random(5)
+    yield from (("", {"a"}), ("a", {"a"}), ("a", {"b"}), ("ab", {"a", "b"}), ("ab", {"a", "b", "ab"}), ("aab", {"aa", "a", "ab"}), ("ab", {"aa", "a"}),
+                ("abcd", {"a", "b", "c", "d", "abc", "bcd", "cd", "ab"}), ("aaaaa", {"aa", "aaa", "aaaa"}))
+    for _ in range(20):
+        vocab = {"".join(rng.choices("ab", k=rng.randint(1, 4))) for _ in range(rng.randint(2, 6))}
+        yield "".join(rng.choices("ab", k=rng.randint(3, 12))), vocab
+
+
 EXERCISES = {
     1: Exercise(utf8_bytes, texts, [
         "One number for each character, then their sum.",
@@ -117,5 +135,10 @@ EXERCISES = {
         "Keep the bytes that do not yet make a character for the next call.",
         "A character is complete as soon as its last byte is there: b'a\\xc3' shows 'a' at once.",
         "codecs.getincrementaldecoder('utf-8')() keeps the rest for you.",
+    ]),
+    6: Exercise(fewest, puzzles, [
+        "The best way to spell the first n characters ends with some token; what stands before it is a shorter problem.",
+        "best[end] = 1 + the least best[start] over all start where text[start:end] is a token; best[0] = 0.",
+        "Places that cannot be reached stay None and must not be built upon; with nothing to spell the answer is 0.",
     ]),
 }
