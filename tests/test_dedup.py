@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from minillm import dedup
 from minillm.dedup import (Dropped, band_keys, candidate_probability, choose_bands, components, decontaminate, deduplicate,
                            exact_duplicates, grouped_split, hash_shingles, jaccard, lsh_candidates, mark_contaminated,
-                           mark_duplicates, minhash, near_duplicates, shingle_sets, shingles, words)
+                           minhash, near_duplicates, shingle_sets, shingles, words)
 
 LAW = 1.15  # Root mean square error over the law's, parity.md week 2: 0.97 to 1.04 was seen over independent seeds
 EASY_SET = 0.99  # Recall and precision on near_duplicates, the figure
@@ -266,8 +266,10 @@ def test_order_does_not_matter_at_size():
     "The same with 600 texts, their edited twins and a crowd larger than a bucket's window."
     texts = corpus(300, seed=4) + [f"{' '.join(map(str, range(100, 180)))} v{i}" for i in range(200)]
     docs = docs_of(*texts)
-    first = {(d.id, why) for d, why in mark_duplicates(docs)}
-    for seed in range(3): assert {(d.id, why) for d, why in mark_duplicates(random.Random(seed).sample(docs, len(docs)))} == first
+    verdicts = lambda docs: {(d.id, why) for d, why in deduplicate(docs)[1]}
+    first = verdicts(docs)
+    assert {why.reason for _, why in first} == {"exact duplicate", "near duplicate"}
+    for seed in range(3): assert verdicts(random.Random(seed).sample(docs, len(docs))) == first
 
 
 def test_chunks_change_nothing(monkeypatch):
@@ -286,7 +288,16 @@ def test_streams_are_read_twice_or_refused():
     assert np.array_equal(near_duplicates(Again())[0], near_duplicates(texts)[0])
     for bad in (iter(texts), (t for t in texts), "one string"):
         with pytest.raises(ValueError, match="must be readable twice"): near_duplicates(bad)
-    with pytest.raises(ValueError, match="docs .list_iterator. must be readable twice"): list(mark_duplicates(iter(docs_of("a"))))
+
+
+@pytest.mark.parametrize("bad", [None, 3, float("nan"), b"bytes", ["a list"]])
+def test_what_is_no_string_is_named(bad):
+    "A text or an id that is no string is one clear error, wherever it comes in."
+    calls = [lambda: exact_duplicates(["a", bad]), lambda: near_duplicates(["a", bad]), lambda: shingle_sets(["a", bad]), lambda: words(bad),
+             lambda: deduplicate(docs_of("a", bad)), lambda: deduplicate([Doc(bad, "a")]), lambda: decontaminate(docs_of("a"), [bad]),
+             lambda: decontaminate(docs_of("a", bad), ["b"]), lambda: grouped_split(["a", bad], [0, 1])]
+    for call in calls:
+        with pytest.raises(ValueError, match=rf"a text or id \({type(bad).__name__}\) must be a string"): call()
 
 
 def test_every_drop_can_be_followed():
