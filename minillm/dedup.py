@@ -145,7 +145,7 @@ def shingle_sets(
     hashes, starts = zip(*(_chunk_sets(chunk, n) for chunk in _chunks(texts)))
     return ShingleSets(np.concatenate(hashes), np.cumsum(np.hstack((0, *map(np.diff, starts)))))
 
-# %% ../nbs/02c_dedup.ipynb #ab6f80fa
+# %% ../nbs/02c_dedup.ipynb #365061cc
 def minhash(
     sets:ShingleSets, # N sets
     n_perm:int=128, # k, permutations
@@ -153,14 +153,15 @@ def minhash(
 )->np.ndarray: # (N, k) uint32; an empty set's row is all ones
     "Smallest ticket of each set in each lottery. Source: [@broder1997resemblance]."
     a, b = np.random.RandomState(seed).randint(0, 1 << 32, (2, n_perm, 1), dtype=np.uint32)
-    a |= np.uint32(1) # odd: has an inverse, so no two shingles share a ticket
     filled = np.flatnonzero(np.diff(sets.starts))
-    starts, ends = sets.starts[filled], sets.starts[filled + 1]
-    out = np.full((len(sets.starts) - 1, n_perm), 2**32 - 1, np.uint32)
-    for i, j in _blocks(starts, 1 << 13): # k * block * 4 bytes should fit the cache
-        tickets = sets.hashes[starts[i]:ends[j - 1]]*a # (k, block)
+    cuts = np.union1d(sets.starts, np.arange(0, len(sets.hashes), 1 << 13)) # a long set is cut to pieces
+    least = np.empty((len(cuts) - 1, n_perm), np.uint32)
+    for i, j in _blocks(cuts[:-1], 1 << 13): # k * block * 4 bytes should fit the cache
+        tickets = sets.hashes[cuts[i]:cuts[j]]*(a | np.uint32(1)) # (k, block), as odd numbers have inverses
         tickets += b
-        out[filled[i:j]] = np.minimum.reduceat(tickets, starts[i:j] - starts[i], axis=1).T
+        least[i:j] = np.minimum.reduceat(tickets, cuts[i:j] - cuts[i], axis=1).T
+    out = np.full((len(sets.starts) - 1, n_perm), 2**32 - 1, np.uint32)
+    out[filled] = np.minimum.reduceat(least, np.searchsorted(cuts, sets.starts[filled]), axis=0)
     return out
 
 # %% ../nbs/02c_dedup.ipynb #4f4154a8
@@ -272,7 +273,7 @@ def near_duplicates(
     pairs = np.sort(np.concatenate((candidates[near], twins)), 1)
     return pairs, np.append(similarity[near], np.ones(len(twins)))
 
-# %% ../nbs/02c_dedup.ipynb #6926d48f
+# %% ../nbs/02c_dedup.ipynb #04712859
 def components(
     pairs:np.ndarray, # (P, 2) int64
     n:int, # N, texts
@@ -282,11 +283,10 @@ def components(
     if pairs.size and not 0 <= pairs.min() <= pairs.max() < n:
         raise ValueError(f"pairs ({pairs.min()} to {pairs.max()}) must be indices below n = {n}; are they of other texts?")
     labels = np.arange(n)
-    while True:
-        ends = labels[pairs] # (P, 2)
-        if (ends[:, 0] == ends[:, 1]).all(): return labels
+    while (np.diff(ends := labels[pairs]) != 0).any(): # (P, 2)
         np.minimum.at(labels, ends, ends.min(1, keepdims=True))
         while not np.array_equal(labels, further := labels[labels]): labels = further
+    return labels
 
 # %% ../nbs/02c_dedup.ipynb #eec1044e
 @dataclass(frozen=True)
