@@ -2,6 +2,8 @@
 import gzip
 import os
 import random
+import subprocess
+import sys
 import time
 import warnings
 from collections import namedtuple
@@ -272,6 +274,58 @@ def test_order_does_not_matter_at_size():
     for seed in range(3): assert verdicts(random.Random(seed).sample(docs, len(docs))) == first
 
 
+def test_every_process_decides_the_same():
+    "Verdicts, evidence, sides and signatures do not depend on the seed of Python's own hash, nor on the order of a set."
+    code = """
+import random
+from collections import namedtuple
+from minillm.dedup import *
+Doc, rng = namedtuple("Doc", "id text"), random.Random(0)
+texts = [" ".join(rng.choices("a b c d e < > the of".split(), k=rng.randint(0, 30))) for _ in range(300)]
+docs = sorted({Doc(str(i), t) for i, t in enumerate(texts)}, key=hash)  # an order that changes with the seed
+kept, dropped = deduplicate(docs, 0.5, 2)
+clean, quoting = decontaminate(sorted(docs), texts[:20], n=8)
+ids, said = sorted(d.id for d in docs), sorted(map(str, dropped))
+print([d.id for d in sorted(kept)], said, quoting, grouped_split(ids, range(300)), minhash(shingle_sets(texts), 8).sum())
+"""
+    outs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+            for seed in ("0", "1", "12345")]
+    assert outs[0] == outs[1] == outs[2] and "near duplicate" in outs[0] and "contaminated" in outs[0]
+
+
+@pytest.mark.parametrize("header", [50, 120, 250])
+def test_copies_hidden_in_a_crowd(header):
+    "A thousand pages share a header of 17 to 56 % of what two of them have: strangers stay apart and true copies are found, in linear time."
+    rng = random.Random(0)
+    vocab, m = [f"w{i}" for i in range(20_000)], 500
+    top = " ".join(rng.choices(vocab, k=header))
+    pages = [f"{top} " + " ".join(rng.choices(vocab, k=80)) for _ in range(m)]
+    texts = pages + [f"{page} new" for page in pages]
+    start = time.process_time()
+    pairs, similarity = near_duplicates(texts)
+    labels = components(pairs, 2*m)
+    assert (labels == np.tile(np.arange(m), 2)).mean() > 0.99 and time.process_time() - start < 10
+
+
+def test_families_of_a_whole_window():
+    "Families of 64, where every pair is made, are the dearest buckets there are: still linear in the texts."
+    rng = random.Random(0)
+    def member(words_): return " ".join("edited" if i == place else w for place in [rng.randrange(100)] for i, w in enumerate(words_))
+    texts = [member(base) for base in [[f"{f}-{i}" for i in range(100)] for f in range(60)] for _ in range(64)]
+    start = time.process_time()
+    labels = components(near_duplicates(texts)[0], len(texts))
+    assert len(np.unique(labels)) == 60 and time.process_time() - start < 15
+
+
+def test_a_long_set_is_signed_in_pieces():
+    "The signature of a set far longer than a block is the minimum over all of it, beside empty and short ones."
+    texts = [" ".join(map(str, range(30_000))), "", "a b c", " ".join(map(str, range(9_000))), ""]
+    sets, (a, b) = shingle_sets(texts), np.random.RandomState(0).randint(0, 1 << 32, (2, 8, 1), dtype=np.uint32)
+    rows = minhash(sets, 8)
+    for i in (0, 2, 3): assert np.array_equal(rows[i], (sets.hashes[sets.starts[i]:sets.starts[i + 1]]*(a | np.uint32(1)) + b).min(1))
+    assert (rows[[1, 4]] == 2**32 - 1).all() and minhash(shingle_sets([]), 8).shape == (0, 8) and minhash(shingle_sets([""]), 8).shape == (1, 8)
+
+
 def test_chunks_change_nothing(monkeypatch):
     "Read in chunks of a hundred characters, the result is the same: memory is bounded, not the corpus."
     texts = corpus(100, seed=5)
@@ -409,8 +463,6 @@ def test_stored_signatures_stay_comparable():
 @pytest.mark.slow
 def test_memory_is_bounded():
     "A hundred megabytes of text that are never all in memory are searched within 400 MB beyond the start."
-    import subprocess
-    import sys
     code = """
 import random, resource
 from minillm.dedup import near_duplicates
@@ -426,3 +478,18 @@ print(len(pairs), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert int(out[0]) == 5_000 and float(out[1]) < 400, out
+
+
+@pytest.mark.slow
+def test_a_page_of_fifty_megabytes():
+    "One text of 50 MB is searched within 1.2 GB: no table grows with permutations times words."
+    code = """
+import resource
+from minillm.dedup import near_duplicates
+text = " ".join(f"w{i}" for i in range(5_600_000))
+pairs, _ = near_duplicates([text, "short", f"{text} more"])
+print(len(text), pairs.tolist(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    size, *pairs, peak = out.split()
+    assert int(size) > 48e6 and "".join(pairs) == "[[0,2]]" and float(peak) < 1800, out
