@@ -288,7 +288,7 @@ def components(
         while not np.array_equal(labels, further := labels[labels]): labels = further
     return labels
 
-# %% ../nbs/02c_dedup.ipynb #eec1044e
+# %% ../nbs/02c_dedup.ipynb #85886332
 @dataclass(frozen=True)
 class Dropped:
     "Why a document goes."
@@ -306,13 +306,13 @@ def _part(marked): # (kept, dropped)
     return [d for d, why in marked if why is None], [(d, why) for d, why in marked if why is not None]
 
 def deduplicate(
-    docs:Sequence[Any], # N objects with id and text
+    docs:Iterable[Any], # N objects with id and text
     threshold:float=0.8, # Jaccard similarity of near duplicates, in (0, 1]
     n:int=5, # Words in a shingle
     n_perm:int=128, # Permutations
 )->tuple[list, list[tuple[Any, Dropped]]]: # kept; dropped with reasons; both in the order of docs
     "One document of each group stays, the same one whatever the order. Raises: ValueError as near_duplicates does."
-    texts, own = [_even(d.text) for d in docs], np.arange(len(docs))
+    own, texts = np.arange(len(docs := list(docs))), [_even(d.text) for d in docs]
     sizes = np.array([len(text) for text in texts])
     hashes, ids = (np.array([_hash64(s) for s in some], np.uint64) for some in (texts, [d.id for d in docs]))
     order = np.lexsort((ids, hashes, -sizes))
@@ -329,7 +329,7 @@ def deduplicate(
         return Dropped("near duplicate", docs[of[i]].id, f"Jaccard {closest[i]:.2f}")
     return _part([(d, why(i)) for i, d in enumerate(docs)])
 
-# %% ../nbs/02c_dedup.ipynb #700bc776
+# %% ../nbs/02c_dedup.ipynb #a4f36806
 def _watchlist(texts, n, shortest):
     "(length, sorted hashes of runs, the text each is from) for every length that occurs."
     counts = np.array([min(n, len(words(text))) for text in texts], np.int64)
@@ -367,14 +367,14 @@ def mark_contaminated(
         yield from zip(chunk, why)
 
 def decontaminate(
-    docs:Sequence[Any], # Objects with text
+    docs:Iterable[Any], # Objects with text
     texts:Sequence[str], # What must not occur
     **how, # n, shortest: as mark_contaminated takes them
 )->tuple[list, list[tuple[Any, Dropped]]]: # kept; dropped with reasons; both in the order of docs
     "Documents that quote a test removed. For more than fits into memory: mark_contaminated."
     return _part(list(mark_contaminated(docs, texts, **how)))
 
-# %% ../nbs/02c_dedup.ipynb #a629e219
+# %% ../nbs/02c_dedup.ipynb #f249fe23
 def grouped_split(
     ids:Sequence[str], # N ids of documents
     labels:np.ndarray, # (N,) of components: equal labels stay together
@@ -388,5 +388,5 @@ def grouped_split(
     lots, group = np.array([_hash64(id) for id in ids], np.uint64), np.unique(labels, return_inverse=True)[1]
     smallest = np.full(len(lots), 2**64 - 1, np.uint64)
     np.minimum.at(smallest, group, lots)
-    place = _mix(smallest[group])/2**64 # a group of many has a small smallest; mixed, its lot is fair again
+    place = _mix(smallest[group])/2.0**64 # a group of many has a small smallest; mixed, its lot is fair again
     return np.select([place < val, place < val + test], ["val", "test"], "train").tolist()
