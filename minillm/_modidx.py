@@ -45,7 +45,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.clean._dirty': ('clean.html#_dirty', 'minillm/clean.py'),
                                'minillm.clean._duplicates': ('clean.html#_duplicates', 'minillm/clean.py'),
                                'minillm.clean._edited': ('clean.html#_edited', 'minillm/clean.py'),
-                               'minillm.clean._is_public': ('clean.html#_is_public', 'minillm/clean.py'),
+                               'minillm.clean._is_somebodys': ('clean.html#_is_somebodys', 'minillm/clean.py'),
                                'minillm.clean._lines': ('clean.html#_lines', 'minillm/clean.py'),
                                'minillm.clean._markup': ('clean.html#_markup', 'minillm/clean.py'),
                                'minillm.clean._ngrams': ('clean.html#_ngrams', 'minillm/clean.py'),

