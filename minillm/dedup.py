@@ -288,13 +288,13 @@ def components(
         while not np.array_equal(labels, further := labels[labels]): labels = further
     return labels
 
-# %% ../nbs/02c_dedup.ipynb #85886332
+# %% ../nbs/02c_dedup.ipynb #27ae989f
 @dataclass(frozen=True)
 class Dropped:
     "Why a document goes."
     reason:str # "empty text", "exact duplicate", "near duplicate" or "contaminated"
     of:str="" # Id of the document that it repeats, or which text it quotes
-    evidence:str="" # What a reader can verify: a similarity, or the words in common
+    evidence:str="" # Its likeness to the nearest of its group, or the words in common
 
 def _best(order, labels):
     "For each document the one of its group that comes first in `order`."
@@ -326,7 +326,7 @@ def deduplicate(
         if not sizes[i]: return Dropped("empty text")
         if of[i] == i: return None
         if exact[i] != i: return Dropped("exact duplicate", docs[of[i]].id)
-        return Dropped("near duplicate", docs[of[i]].id, f"Jaccard {closest[i]:.2f}")
+        return Dropped("near duplicate", docs[of[i]].id, f"nearest Jaccard {closest[i]:.2f}")
     return _part([(d, why(i)) for i, d in enumerate(docs)])
 
 # %% ../nbs/02c_dedup.ipynb #a4f36806
