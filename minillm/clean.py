@@ -308,7 +308,7 @@ def gopher_letters(text:str, least:float=0.8)->str|None: # share of words with a
 def gopher_stop_words(text:str, least:int=2, words:Collection[str]=STOP_WORDS["en"])->str|None: # different ones
     return "no sentences" if len(set(text.lower().split()) & set(words)) < least else None
 
-# %% ../nbs/02b_clean.ipynb #7c99c849
+# %% ../nbs/02b_clean.ipynb #75ed9aae
 def _repeated_chars(words, n):
     "Share of characters in n-grams that were seen before, none counted twice."
     seen, chars, i = set(), 0, 0
@@ -332,13 +332,13 @@ def gopher_repetition(text:str)->str|None: # the reason, or None
     whole = max(1, sum(map(len, words)))
     for n, limit in (2, 0.20), (3, 0.18), (4, 0.16):
         grams = Counter(zip(*(words[i:] for i in range(n))))
-        gram, times = max(grams.items(), key=lambda item: item[1]*sum(map(len, item[0])), default=((), 0))
-        if times > 1 and times*sum(map(len, gram))/whole > limit: return f"one {n}-gram over and over"
+        most = max((times*len("".join(gram)) for gram, times in grams.items() if times > 1), default=0)
+        if most > limit*whole: return f"one {n}-gram over and over"
+        if not most: return None # nothing of n words repeats, hence nothing longer
     for n in range(5, 11):
         share = _repeated_chars(words, n)
         if share > 0.20 - 0.01*n: return f"repeated {n}-grams" # 0.15 for 5 down to 0.10 for 10
-        if not share: break # no repeated n-gram, hence no longer one
-    return None
+        if not share: break
 
 # %% ../nbs/02b_clean.ipynb #ae98bb62
 _POLICY = ("javascript", "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")

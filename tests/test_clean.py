@@ -357,6 +357,7 @@ def slow_repetition(text):
 def test_repetition_by_definition(crawl):
     "The fast rule and the slow one agree on whether to drop, on pages of every kind."
     texts = [normalise(p.text)[:1500] for p in crawl[:400]] + ["a rose is a rose is "*k for k in range(1, 9)]
+    texts += [f"{'q'*120} {'r'*120}{' ab cd'*20}"] # the pair with most characters stands once, another repeats
     assert [bool(gopher_repetition(t)) for t in texts] == [slow_repetition(t) for t in texts]
 
 
