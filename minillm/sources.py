@@ -160,7 +160,7 @@ def read_json(path, cfg):
         reason, detail = "too large" if large else "bad line", f"{problem}; the rest is not read"
         if at < end: yield Item(f"{path}#{n}", "file", reason=reason, detail=detail)
 
-# %% ../nbs/02d_sources.ipynb #cdc2ba6a
+# %% ../nbs/02d_sources.ipynb #0c5e7ea7
 def read_csv(path, cfg):
     "A record a row, under a header; .tsv has tabs."
     csv.field_size_limit(max(csv.field_size_limit(), cfg.max_bytes))
@@ -185,7 +185,9 @@ def read_parquet(path, cfg):
         names = f.schema_arrow.names
         if cfg.text_column not in names: yield row_item(dict.fromkeys(names), str(path), cfg); return
         columns = [name for name in names if name in (cfg.text_column, *KEPT_KEYS)]
-        rows = (row for batch in f.iter_batches(64, columns=columns) for row in batch.to_pylist())
+        groups, n_rows = map(f.metadata.row_group, range(f.num_row_groups)), f.metadata.num_rows + 1
+        most = max(1, min(16, cfg.max_bytes*n_rows//(1 + sum(g.total_byte_size for g in groups)))) # few where rows are long
+        rows = (row for batch in f.iter_batches(most, columns=columns) for row in batch.to_pylist())
         for n, row in enumerate(rows): yield row_item(row, f"{path}#{n}", cfg)
 
 # %% ../nbs/02d_sources.ipynb #25c16fc9
@@ -225,7 +227,7 @@ def read_warc(path, cfg):
             if size > most: item = replace(item, body="", reason="too large", detail=f"a record of {size:,} bytes")
             yield item if status == "200" else replace(item, body="", reason="not fetched", detail=f"status {status}")
 
-# %% ../nbs/02d_sources.ipynb #2183c31c
+# %% ../nbs/02d_sources.ipynb #18fde013
 def read_mediawiki(path, cfg):
     "Articles of a MediaWiki dump: the main name space, without redirects."
     tags, text, found, articles, fed, data, problem = [], io.StringIO(), {}, [], 0, b"-", None
@@ -254,7 +256,7 @@ def read_mediawiki(path, cfg):
             yield from articles
             articles.clear()
             fed += len(data)
-            if fed - parser.CurrentByteIndex > 2*cfg.max_bytes + (1 << 20): raise ValueError("an endless tag or remark")
+            if fed - parser.CurrentByteIndex > 1 << 20: raise ValueError("an endless tag or remark") # text comes in portions
     if problem: raise problem
 
 # %% ../nbs/02d_sources.ipynb #8de09d45
@@ -268,10 +270,10 @@ def _from_wikitext(item): # (text, what is known)
         if str(tag.tag).strip().lower() in ("ref", "table", "gallery"): tag.contents = ""
     return re.sub(r"\n{3,}", "\n\n", code.strip_code()).strip(), {}
 
-# %% ../nbs/02d_sources.ipynb #ac604385
+# %% ../nbs/02d_sources.ipynb #0de7bce5
 LANGUAGES = dict(py="Python", pyi="Python", pyx="Cython", pxd="Cython", c="C", h="C", cpp="C++", cc="C++", hpp="C++", cu="CUDA",
     cuh="CUDA", js="JavaScript", mjs="JavaScript", ts="TypeScript", java="Java", go="Go", rs="Rust", rb="Ruby", sh="Shell",
-    sql="SQL", f="Fortran", f90="Fortran", r="R", jl="Julia", lua="Lua", css="CSS", md="Markdown", rst="reStructuredText", txt="Text")
+    sql="SQL", f="Fortran", f90="Fortran", r="R", jl="Julia", lua="Lua", css="CSS", md="Markdown", rst="reST", txt="Text")
 
 def files_below(folder:Path)->Iterator[Path]: # In a fixed order; links to folders, and closed folders, as they are
     "What lies in a tree, without hidden folders and caches."
