@@ -37,6 +37,9 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'minillm.attention.train_classifier': ('attention.html#train_classifier', 'minillm/attention.py'),
                                    'minillm.attention.words': ('attention.html#words', 'minillm/attention.py')},
 <<<<<<< HEAD
+<<<<<<< HEAD
+=======
+>>>>>>> nb-02s
             'minillm.clean': { 'minillm.clean.DirtyPage': ('clean.html#dirtypage', 'minillm/clean.py'),
                                'minillm.clean.LanguageModel': ('clean.html#languagemodel', 'minillm/clean.py'),
                                'minillm.clean.LanguageModel.__init__': ('clean.html#languagemodel.__init__', 'minillm/clean.py'),
@@ -46,7 +49,11 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.clean._dirty': ('clean.html#_dirty', 'minillm/clean.py'),
                                'minillm.clean._duplicates': ('clean.html#_duplicates', 'minillm/clean.py'),
                                'minillm.clean._edited': ('clean.html#_edited', 'minillm/clean.py'),
+<<<<<<< HEAD
                                'minillm.clean._is_somebodys': ('clean.html#_is_somebodys', 'minillm/clean.py'),
+=======
+                               'minillm.clean._is_public': ('clean.html#_is_public', 'minillm/clean.py'),
+>>>>>>> nb-02s
                                'minillm.clean._lines': ('clean.html#_lines', 'minillm/clean.py'),
                                'minillm.clean._markup': ('clean.html#_markup', 'minillm/clean.py'),
                                'minillm.clean._ngrams': ('clean.html#_ngrams', 'minillm/clean.py'),
@@ -77,6 +84,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.clean.precision_recall': ('clean.html#precision_recall', 'minillm/clean.py'),
                                'minillm.clean.repeated_lines': ('clean.html#repeated_lines', 'minillm/clean.py'),
                                'minillm.clean.reweight': ('clean.html#reweight', 'minillm/clean.py')},
+<<<<<<< HEAD
 =======
             'minillm.bpe': { 'minillm.bpe.Tokenizer': ('bpe.html#tokenizer', 'minillm/bpe.py'),
                              'minillm.bpe.Tokenizer.__init__': ('bpe.html#tokenizer.__init__', 'minillm/bpe.py'),
@@ -105,6 +113,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'minillm.bpe.pretokenize': ('bpe.html#pretokenize', 'minillm/bpe.py'),
                              'minillm.bpe.train_bpe': ('bpe.html#train_bpe', 'minillm/bpe.py')},
 >>>>>>> nb-03
+=======
+>>>>>>> nb-02s
             'minillm.cli': { 'minillm.cli.DocsQuery': ('cli.html#docsquery', 'minillm/cli.py'),
                              'minillm.cli.Doctor': ('cli.html#doctor', 'minillm/cli.py'),
                              'minillm.cli.NanoGPTRun': ('cli.html#nanogptrun', 'minillm/cli.py'),
@@ -286,6 +296,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'minillm.scaling.step_flops': ('scaling.html#step_flops', 'minillm/scaling.py'),
                                  'minillm.scaling.time_and_cost': ('scaling.html#time_and_cost', 'minillm/scaling.py'),
                                  'minillm.scaling.train_flops': ('scaling.html#train_flops', 'minillm/scaling.py')},
+<<<<<<< HEAD
             'minillm.tokenizer': { 'minillm.tokenizer.TokenizeRun': ('tokenizer.html#tokenizerun', 'minillm/tokenizer.py'),
                                    'minillm.tokenizer.TokenizerRun': ('tokenizer.html#tokenizerrun', 'minillm/tokenizer.py'),
                                    'minillm.tokenizer.TokenizerRun.__post_init__': ( 'tokenizer.html#tokenizerrun.__post_init__',
@@ -319,6 +330,51 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'minillm.tokenizer.to_terminal': ('tokenizer.html#to_terminal', 'minillm/tokenizer.py'),
                                    'minillm.tokenizer.token_counts': ('tokenizer.html#token_counts', 'minillm/tokenizer.py'),
                                    'minillm.tokenizer.visible': ('tokenizer.html#visible', 'minillm/tokenizer.py')},
+=======
+            'minillm.sources': { 'minillm.sources.Item': ('sources.html#item', 'minillm/sources.py'),
+                                 'minillm.sources.ReadConfig': ('sources.html#readconfig', 'minillm/sources.py'),
+                                 'minillm.sources.ReadConfig.__post_init__': ( 'sources.html#readconfig.__post_init__',
+                                                                               'minillm/sources.py'),
+                                 'minillm.sources._Unpacked': ('sources.html#_unpacked', 'minillm/sources.py'),
+                                 'minillm.sources._Unpacked.__init__': ('sources.html#_unpacked.__init__', 'minillm/sources.py'),
+                                 'minillm.sources._Unpacked.close': ('sources.html#_unpacked.close', 'minillm/sources.py'),
+                                 'minillm.sources._Unpacked.readable': ('sources.html#_unpacked.readable', 'minillm/sources.py'),
+                                 'minillm.sources._Unpacked.readinto': ('sources.html#_unpacked.readinto', 'minillm/sources.py'),
+                                 'minillm.sources._from_html': ('sources.html#_from_html', 'minillm/sources.py'),
+                                 'minillm.sources._from_text': ('sources.html#_from_text', 'minillm/sources.py'),
+                                 'minillm.sources._from_wikitext': ('sources.html#_from_wikitext', 'minillm/sources.py'),
+                                 'minillm.sources._lines': ('sources.html#_lines', 'minillm/sources.py'),
+                                 'minillm.sources._mended': ('sources.html#_mended', 'minillm/sources.py'),
+                                 'minillm.sources._need': ('sources.html#_need', 'minillm/sources.py'),
+                                 'minillm.sources._open_text': ('sources.html#_open_text', 'minillm/sources.py'),
+                                 'minillm.sources._paths': ('sources.html#_paths', 'minillm/sources.py'),
+                                 'minillm.sources._records': ('sources.html#_records', 'minillm/sources.py'),
+                                 'minillm.sources._tidy': ('sources.html#_tidy', 'minillm/sources.py'),
+                                 'minillm.sources.decode_text': ('sources.html#decode_text', 'minillm/sources.py'),
+                                 'minillm.sources.files_below': ('sources.html#files_below', 'minillm/sources.py'),
+                                 'minillm.sources.format_of': ('sources.html#format_of', 'minillm/sources.py'),
+                                 'minillm.sources.guarded': ('sources.html#guarded', 'minillm/sources.py'),
+                                 'minillm.sources.open_bytes': ('sources.html#open_bytes', 'minillm/sources.py'),
+                                 'minillm.sources.read_csv': ('sources.html#read_csv', 'minillm/sources.py'),
+                                 'minillm.sources.read_docs': ('sources.html#read_docs', 'minillm/sources.py'),
+                                 'minillm.sources.read_documents': ('sources.html#read_documents', 'minillm/sources.py'),
+                                 'minillm.sources.read_file': ('sources.html#read_file', 'minillm/sources.py'),
+                                 'minillm.sources.read_hf': ('sources.html#read_hf', 'minillm/sources.py'),
+                                 'minillm.sources.read_items': ('sources.html#read_items', 'minillm/sources.py'),
+                                 'minillm.sources.read_json': ('sources.html#read_json', 'minillm/sources.py'),
+                                 'minillm.sources.read_jsonl': ('sources.html#read_jsonl', 'minillm/sources.py'),
+                                 'minillm.sources.read_mediawiki': ('sources.html#read_mediawiki', 'minillm/sources.py'),
+                                 'minillm.sources.read_parquet': ('sources.html#read_parquet', 'minillm/sources.py'),
+                                 'minillm.sources.read_pieces': ('sources.html#read_pieces', 'minillm/sources.py'),
+                                 'minillm.sources.read_sitemap': ('sources.html#read_sitemap', 'minillm/sources.py'),
+                                 'minillm.sources.read_urls': ('sources.html#read_urls', 'minillm/sources.py'),
+                                 'minillm.sources.read_warc': ('sources.html#read_warc', 'minillm/sources.py'),
+                                 'minillm.sources.read_whole': ('sources.html#read_whole', 'minillm/sources.py'),
+                                 'minillm.sources.row_item': ('sources.html#row_item', 'minillm/sources.py'),
+                                 'minillm.sources.to_document': ('sources.html#to_document', 'minillm/sources.py'),
+                                 'minillm.sources.web_item': ('sources.html#web_item', 'minillm/sources.py'),
+                                 'minillm.sources.why': ('sources.html#why', 'minillm/sources.py')},
+>>>>>>> nb-02s
             'minillm.tour': { 'minillm.tour.Stage': ('tour.html#stage', 'minillm/tour.py'),
                               'minillm.tour.TourConfig': ('tour.html#tourconfig', 'minillm/tour.py'),
                               'minillm.tour.TourConfig.__post_init__': ('tour.html#tourconfig.__post_init__', 'minillm/tour.py'),
