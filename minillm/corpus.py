@@ -292,7 +292,7 @@ def report_html(
         made_with=html.escape(", ".join(f"{name} {version}" for name, version in report["made_with"].items())),
         **{name: _counted(report["counts"][name]) for name in ("lengths", "sources", "languages", "hosts", "masked")})
 
-# %% ../nbs/02f_corpus.ipynb #3897920d
+# %% ../nbs/02f_corpus.ipynb #abecba18
 def _write_json(path, value): write_whole(path, lambda part: part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"))
 
 def _claim(cfg):
@@ -317,7 +317,7 @@ def _is_done(cfg):
 def _seems_kept(path, keys):
     "Tokens of a shard's rows that have no reason and a new key."
     table = pq.read_table(path, columns=["key", "tokens", "reasons"])
-    alive = zip(*(table.filter(pc.list_value_length(table["reasons"]) == 0)[name].to_pylist() for name in ("key", "tokens")))
+    alive = zip(*(table.filter(pc.equal(pc.list_value_length(table["reasons"]), 0))[name].to_pylist() for name in ("key", "tokens")))
     return sum(n for key, n in alive if key not in keys and not keys.add(key))
 
 def gather(

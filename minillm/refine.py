@@ -7,7 +7,7 @@ __all__ = ['SCHEMA', 'STEPS', 'RECIPES', 'KIN', 'n_tokens', 'length', 'code_line
            'text_key', 'clean_document', 'clean_batch', 'batches', 'take_turns', 'write_whole', 'made_with',
            'batch_digest', 'sketch', 'write_batch', 'ordered_map', 'read_batches', 'jobs']
 
-# %% ../nbs/02e_refine.ipynb #ff17d8f2
+# %% ../nbs/02e_refine.ipynb #c03c37ad
 import hashlib, heapq, json, math, os, re, threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import __version__
-from .clean import FILTERS, STOP_WORDS, detect_language, drop_lines, gopher_stop_words, judge, mask_personal, normalise, repeated_lines
+from .clean import DOCS_FILTERS, FILTERS, STOP_WORDS, detect_language, drop_lines, gopher_stop_words, judge, mask_personal, normalise, repeated_lines
 from .dedup import band_keys, choose_bands, mark_contaminated, minhash, shingle_sets
 from .fetch import FetchConfig
 from .pydocs import Document
@@ -47,7 +47,7 @@ def n_tokens(
     "Estimated tokens, rounded up, so that no text is free."
     return math.ceil(len(text.encode("utf-8"))/bytes_per_token)
 
-# %% ../nbs/02e_refine.ipynb #0632bc6c
+# %% ../nbs/02e_refine.ipynb #d0c38ac5
 def length(
     text:str,
     least:int=200, # Characters
@@ -79,6 +79,7 @@ _CODE = dict(length=length, code_lines=code_lines)
 RECIPES = {
     "docs": Recipe({}, {}), # everything that can be read; only copies are left out
     "web": Recipe(FILTERS, _CODE, boilerplate=True, language=True, vocab_size=32_768),
+    "web-docs": Recipe(DOCS_FILTERS, _CODE, boilerplate=True, language=True), # technical pages: the thresholds of notebook 02b
     "web-code": Recipe(dict(length=length), _CODE, vocab_size=32_768), # Wikipedia and programs
 }
 
@@ -94,19 +95,19 @@ def rules_for(
     if language in STOP_WORDS: return rules | dict(gopher_stop_words=partial(gopher_stop_words, words=STOP_WORDS[language]))
     return {name: rule for name, rule in rules.items() if name != "gopher_stop_words"}
 
-# %% ../nbs/02e_refine.ipynb #ac2b1747
+# %% ../nbs/02e_refine.ipynb #b384177e
 @dataclass
 class CorpusConfig:
     "From sources to Parquet shards, with a report of what was left out and why."
     sources:tuple[str, ...]=() # docs, FILE, FOLDER, 'GLOB*', code:FOLDER, https://..., urls:FILE, sitemap:URL, hf:NAME
     out:Path=Path("corpus") # Folder of the shards and the report
-    recipe:str="docs" # docs (all that can be read), web (filters of Gopher and C4) or web-code (Wikipedia and programs)
+    recipe:str="docs" # docs (all that can be read), web (Gopher's and C4's filters), web-docs (technical pages) or web-code (lengths)
     target_tokens:int=0 # Stop when so many are kept, the sources taking turns; 0: take everything
     workers:int=1 # Processes that clean; the result does not depend on it
     text_column:str="text" # Column or key that holds the text of a record
     languages:tuple[str, ...]=() # Keep prose in these only (en, es, ...); none: in all
     avoid:tuple[str, ...]=() # Sources whose texts must not be in the corpus: benchmarks, test sets
-    near:float=0.8 # Similarity (Jaccard of 5-word shingles) from which two documents are copies; 1: exact ones only
+    near:float=0.8 # Similarity (Jaccard of 5-word shingles) from which two documents are copies; 1: the same words only
     val_share:float=0.01 # Held out, of documents whose source does not say
     bytes_per_token:float=4.0 # To estimate tokens before there is a tokenizer
     allow_private:bool=False # Fetch from private addresses too
