@@ -256,7 +256,7 @@ def write_shards(
     for writer in writers.values(): writer.close()
     return tally
 
-# %% ../nbs/02f_corpus.ipynb #aa48e4c8
+# %% ../nbs/02f_corpus.ipynb #ae8daade
 def waterfall(
     report:dict, # Of build_corpus
 )->list[tuple[str, int, int]]: # (step, documents left out by it, documents left after it)
@@ -296,7 +296,7 @@ def report_html(
     words = dict(recipe=config["recipe"], named=", ".join(config["sources"]), command=command, made_with=made_with)
     template = string.Template(files("minillm").joinpath("corpus.html").read_text(encoding="utf-8"))
     return template.substitute({name: html.escape(text) for name, text in words.items()},
-        facts=_table(("", "documents", "bytes", "tokens (estimated)"), [(side, *cell.values()) for side, cell in report["kept"].items()]),
+        facts=_table(("", "documents", "bytes", "tokens (estimated)"), [(s, *c.values()) for s, c in report["kept"].items()]),
         steps=_table(("step", "left out", "left", ""), [(step, out, left, bars(out, left)) for step, out, left in steps]),
         reasons="".join(_reason(name, cell) for name, cell in report["reasons"].items()) or "<p>none</p>",
         **{name: _counted(counts) for name, counts in report["counts"].items()})
