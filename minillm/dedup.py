@@ -5,38 +5,42 @@
 # %% auto #0
 __all__ = ['exact_duplicates', 'words', 'shingles', 'hash_shingles', 'ShingleSets', 'shingle_sets', 'minhash', 'jaccard',
            'candidate_probability', 'choose_bands', 'band_keys', 'lsh_candidates', 'near_duplicates', 'components',
-           'Dropped', 'mark_duplicates', 'deduplicate', 'mark_contaminated', 'decontaminate', 'grouped_split']
+           'Dropped', 'deduplicate', 'mark_contaminated', 'decontaminate', 'grouped_split']
 
-# %% ../nbs/02c_dedup.ipynb #cc3c3ffe
+# %% ../nbs/02c_dedup.ipynb #20e14992
 import hashlib, re, warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-# %% ../nbs/02c_dedup.ipynb #ddb9b995
-def _hash64(text):
-    "The same on every machine and in every process, which Python's own hash() is not."
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+# %% ../nbs/02c_dedup.ipynb #3ef57b81
+def _string(value):
+    if isinstance(value, str): return value
+    raise ValueError(f"a text or id ({type(value).__name__}) must be a string: {value!r:.60}; leave out what has none")
+
+def _hash64(text): # the same in every process, which Python's own hash() is not
+    return int.from_bytes(hashlib.blake2b(_string(text).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+def _even(text): return " ".join(_string(text).split())
 
 def exact_duplicates(
     texts:Iterable[str], # N texts; a stream will do, since only a hash of each is kept
 )->np.ndarray: # (N,) int64, index of the first text that is equal up to white space
-    "Where was this text first seen? Its own index means: here."
-    keys = np.fromiter((_hash64(" ".join(text.split())) for text in texts), np.uint64)
+    "Where was this text first seen? Its own index means: here. Raises: ValueError for what is no string."
+    keys = np.fromiter((_hash64(_even(text)) for text in texts), np.uint64)
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     return first[group]
 
-# %% ../nbs/02c_dedup.ipynb #3b27c131
+# %% ../nbs/02c_dedup.ipynb #537dac46
 _WORD = r"[^\W\u3040-\u30ff\u3400-\u9fff]+|[\u3040-\u30ff\u3400-\u9fff]|[^\w\s]+"
 
 def words(
     text:str,
 )->list[str]: # Lower case
     "Runs of letters and digits, runs of signs, and single kana or Chinese characters."
-    return re.findall(_WORD, text.lower())
+    return re.findall(_WORD, _string(text).lower())
 
 def shingles(
     text:str,
@@ -46,50 +50,50 @@ def shingles(
     w = words(text)
     return {" ".join(w[i:i + n]) for i in range(max(len(w) - n + 1, min(1, len(w))))}
 
-# %% ../nbs/02c_dedup.ipynb #479e5e8e
+# %% ../nbs/02c_dedup.ipynb #e1fb54a8
 _P = np.uint64(0x9E3779B97F4A7C15) # 2**64 over the golden ratio: odd, and its bits look random
 
 def _mix(x): # uint64 of any shape, the same shape back: a permutation of the 64-bit numbers
-    x = x ^ x >> np.uint64(33)
-    x *= np.uint64(0xFF51AFD7ED558CCD)
-    x ^= x >> np.uint64(33)
-    x *= np.uint64(0xC4CEB9FE1A85EC53)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53): x = (x ^ x >> np.uint64(33))*np.uint64(factor)
     return x ^ x >> np.uint64(33)
 
-# %% ../nbs/02c_dedup.ipynb #c51d0764
-def _kinds(codes):
-    "For each code point: 0 space, 1 part of a word, 2 a sign, 3 a word by itself."
-    seen = np.flatnonzero(np.bincount(codes))
-    table = np.zeros(seen[-1] + 1, np.uint8)
-    for code in seen.tolist():
+# %% ../nbs/02c_dedup.ipynb #fc90eb87
+def _kinds(codes): # 0 space, 1 part of a word, 2 a sign, 3 a word by itself
+    table = np.zeros(codes.max() + 1, np.uint8)
+    for code in np.flatnonzero(np.bincount(codes)).tolist():
         found = re.findall(_WORD, 2*chr(code)) # a character that stands alone is found twice
         if found: table[code] = 3 if len(found) == 2 else 1 if re.match(r"\w", chr(code)) else 2
     return table[codes]
 
-def _hash_runs(codes, starts, block=1 << 18):
-    "A number for each run of characters between starts: sum of code * P**position, mixed."
-    out, bounds, i = np.empty(len(starts), np.uint64), np.append(starts, len(codes)), 0
+def _blocks(starts, size):
+    "Ranges (i, j) of items that lie within about `size` elements; a larger item is alone."
+    i = 0
     while i < len(starts):
-        j = max(i + 1, int(np.searchsorted(starts, starts[i] + block)))
+        j = max(i + 1, int(np.searchsorted(starts, starts[i] + size)))
+        yield i, j
+        i = j
+
+def _hash_runs(codes, starts):
+    "A number for each run of characters between starts: sum of code * P**position, mixed."
+    out, bounds = np.empty(len(starts), np.uint64), np.append(starts, len(codes))
+    for i, j in _blocks(starts, 1 << 18):
         part, at = codes[bounds[i]:bounds[j]], starts[i:j] - starts[i]
         place = np.arange(len(part)) - np.repeat(at, np.diff(bounds[i:j + 1]))
         powers = np.multiply.accumulate(np.full(place.max() + 1, _P))
         out[i:j] = np.add.reduceat((part + np.uint32(1))*powers[place], at)
-        i = j
     return _mix(out)
 
 def _hash_words(texts):
     "Hashes of all words of all texts in reading order, and where each text starts among them."
-    lowered = [text.lower() for text in texts]
-    joined = "\n".join([*lowered, "\n"]) # the line ends keep neighbours apart
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4")
+    lowered = [_string(text).lower() for text in texts]
+    codes = np.frombuffer("\n".join([*lowered, "\n"]).encode("utf-32-le", "surrogatepass"), "<u4")
     kinds = _kinds(codes)
     starts = np.flatnonzero(np.append(True, (kinds[1:] != kinds[:-1]) | (kinds[1:] == 3)))
     is_word = kinds[starts] > 0
     ends = np.cumsum([0] + [len(text) + 1 for text in lowered])
     return _hash_runs(codes, starts)[is_word], np.searchsorted(starts[is_word], ends)
 
-# %% ../nbs/02c_dedup.ipynb #4e3bb6b1
+# %% ../nbs/02c_dedup.ipynb #c270b61d
 def hash_shingles(
     texts:Sequence[str], # N texts
     n:int=5, # Words in a shingle
@@ -101,12 +105,11 @@ def hash_shingles(
     missing = np.where(counts > 0, np.maximum(n - counts, 0), 0)
     hashes, counts = np.insert(hashes, np.repeat(starts[1:], missing), 0), counts + missing
     windows = max(0, len(hashes) - n + 1)
-    grams = np.zeros(windows, np.uint64)
-    for j in range(n): grams += hashes[j:j + windows]*_P**np.uint64(j + 1)
+    grams = sum(hashes[j:j + windows]*_P**np.uint64(j + 1) for j in range(n))
     inside = np.arange(n, windows + n) <= np.repeat(np.cumsum(counts), counts)[:windows]
     return _mix(grams[inside]), np.append(0, np.cumsum(np.maximum(counts - n + 1, 0)))
 
-# %% ../nbs/02c_dedup.ipynb #b52a6ba2
+# %% ../nbs/02c_dedup.ipynb #39bd0bb7
 class ShingleSets(NamedTuple):
     "N sets in two arrays: set i is hashes[starts[i]:starts[i + 1]]."
     hashes:np.ndarray # (S,) uint32, sorted within each set
@@ -116,59 +119,70 @@ def _owners(sets): # (S,) uint64, ready to stand above the 32 bits of a hash
     counts = np.diff(sets.starts)
     return np.repeat(np.arange(len(counts), dtype=np.uint64), counts) << np.uint64(32)
 
-def shingle_sets(
-    texts:Sequence[str], # N texts
-    n:int=5, # Words in a shingle
-)->ShingleSets:
-    "The set of shingles of every text, as 32-bit numbers."
+def _chunks(items, text_of=lambda text: text, characters=1 << 20):
+    "Lists of items with about a million characters together, so that memory does not grow with N."
+    chunk, size = [], 0
+    for item in items:
+        chunk.append(item)
+        size += len(_string(text_of(item)))
+        if size > characters:
+            yield chunk
+            chunk, size = [], 0
+    yield chunk
+
+def _chunk_sets(texts, n):
     hashes, starts = hash_shingles(texts, n)
     keys = np.sort(_owners(ShingleSets(hashes, starts)) | hashes >> np.uint64(32))
     keys = keys[np.diff(keys, prepend=~keys[:1]) != 0]
-    bounds = np.arange(len(starts), dtype=np.uint64) << np.uint64(32)
-    return ShingleSets(keys.astype(np.uint32), np.searchsorted(keys, bounds))
+    firsts = np.arange(len(starts), dtype=np.uint64) << np.uint64(32)
+    return ShingleSets(keys.astype(np.uint32), np.searchsorted(keys, firsts))
 
-# %% ../nbs/02c_dedup.ipynb #30251c81
+def shingle_sets(
+    texts:Iterable[str], # N texts; a stream will do
+    n:int=5, # Words in a shingle
+)->ShingleSets:
+    "The set of shingles of every text, as 32-bit numbers. Raises: ValueError for what is no string."
+    hashes, starts = zip(*(_chunk_sets(chunk, n) for chunk in _chunks(texts)))
+    return ShingleSets(np.concatenate(hashes), np.cumsum(np.hstack((0, *map(np.diff, starts)))))
+
+# %% ../nbs/02c_dedup.ipynb #365061cc
 def minhash(
     sets:ShingleSets, # N sets
     n_perm:int=128, # k, permutations
     seed:int=0, # The same seed for all signatures that are to be compared
-    block:int=1 << 13, # Shingles at a time: k * block * 4 bytes should fit the cache
 )->np.ndarray: # (N, k) uint32; an empty set's row is all ones
     "Smallest ticket of each set in each lottery. Source: [@broder1997resemblance]."
-    draw = np.random.RandomState(seed).randint(0, 1 << 32, (2, n_perm, 1), dtype=np.uint32)
-    a, b = draw[0] | np.uint32(1), draw[1] # odd: has an inverse, so no two shingles share a ticket
+    a, b = np.random.RandomState(seed).randint(0, 1 << 32, (2, n_perm, 1), dtype=np.uint32)
     filled = np.flatnonzero(np.diff(sets.starts))
-    starts, ends = sets.starts[filled], sets.starts[filled + 1]
-    out, i = np.full((len(sets.starts) - 1, n_perm), 2**32 - 1, np.uint32), 0
-    while i < len(filled):
-        j = max(i + 1, int(np.searchsorted(ends, starts[i] + block)))
-        tickets = sets.hashes[starts[i]:ends[j - 1]]*a # (k, block)
+    cuts = np.union1d(sets.starts, np.arange(0, len(sets.hashes), 1 << 13)) # a long set is cut to pieces
+    least = np.empty((len(cuts) - 1, n_perm), np.uint32)
+    for i, j in _blocks(cuts[:-1], 1 << 13): # k * block * 4 bytes should fit the cache
+        tickets = sets.hashes[cuts[i]:cuts[j]]*(a | np.uint32(1)) # (k, block), as odd numbers have inverses
         tickets += b
-        out[filled[i:j]] = np.minimum.reduceat(tickets, starts[i:j] - starts[i], axis=1).T
-        i = j
+        least[i:j] = np.minimum.reduceat(tickets, cuts[i:j] - cuts[i], axis=1).T
+    out = np.full((len(sets.starts) - 1, n_perm), 2**32 - 1, np.uint32)
+    out[filled] = np.minimum.reduceat(least, np.searchsorted(cuts, sets.starts[filled]), axis=0)
     return out
 
-# %% ../nbs/02c_dedup.ipynb #cb334208
+# %% ../nbs/02c_dedup.ipynb #4f4154a8
 def jaccard(
     sets:ShingleSets, # N sets
     pairs:np.ndarray, # (P, 2) int64, indices of sets
-    block:int=1 << 14, # Pairs at a time
 )->np.ndarray: # (P,) float64 in [0, 1]; 0 where both sets are empty
     "Exact Jaccard similarity of pairs of sets."
     sizes, keys, out = np.diff(sets.starts), _owners(sets) | sets.hashes, np.zeros(len(pairs))
-    for i in range(0, len(pairs), block):
-        part = pairs[i:i + block]
-        swap = sizes[part[:, 0]] > sizes[part[:, 1]]
-        small, large = np.where(swap, part[:, ::-1].T, part.T)
+    for i, j in _blocks(np.append(0, np.cumsum(sizes[pairs].min(1)))[:-1], 1 << 20):
+        a, b = pairs[i:j].T
+        small, large = np.where(sizes[a] > sizes[b], (b, a), (a, b))
         ends = np.cumsum(sizes[small])
         at = np.arange(ends[-1]) + np.repeat(sets.starts[small] + sizes[small] - ends, sizes[small])
         asked = np.repeat(large.astype(np.uint64), sizes[small]) << np.uint64(32) | sets.hashes[at]
         hit = np.append(0, np.cumsum(keys[np.searchsorted(keys[:-1], asked)] == asked))
         shared = np.diff(hit[np.append(0, ends)])
-        out[i:i + block] = shared/np.maximum(sizes[small] + sizes[large] - shared, 1)
+        out[i:j] = shared/np.maximum(sizes[small] + sizes[large] - shared, 1)
     return out
 
-# %% ../nbs/02c_dedup.ipynb #b2f04b88
+# %% ../nbs/02c_dedup.ipynb #77c62f0c
 def candidate_probability(
     similarity:float|np.ndarray, # J, in [0, 1]
     bands:int, # b
@@ -185,9 +199,8 @@ def choose_bands(
     "The steepest S-curve that misses few enough. Raises: ValueError if there is none."
     if not 0 < threshold <= 1: raise ValueError(f"threshold ({threshold}) must lie in (0, 1]; try 0.8")
     for rows in range(n_perm, 0, -1):
-        bands = n_perm//rows
-        if candidate_probability(threshold, bands, rows) >= 1 - miss: return bands, rows
-    raise ValueError(f"n_perm ({n_perm}) is too small to find pairs at threshold {threshold}; try {8*n_perm}")
+        if candidate_probability(threshold, n_perm//rows, rows) >= 1 - miss: return n_perm//rows, rows
+    raise ValueError(f"n_perm ({n_perm}) is too small to find pairs at threshold {threshold}; try {max(128, 8*n_perm)}")
 
 # %% ../nbs/02c_dedup.ipynb #8b845c73
 def band_keys(
@@ -202,46 +215,33 @@ def band_keys(
     for row in range(rows): keys = keys*_P + parts[:, :, row]
     return (_mix(keys) >> np.uint64(32)).astype(np.uint32)
 
-# %% ../nbs/02c_dedup.ipynb #369bd470
-def _distinct(pairs, n): # (P, 2) int64 with i < j, sorted, each once
-    low, high = pairs.min(1, initial=n), pairs.max(1, initial=0)
-    return np.stack(np.divmod(np.unique(low*n + high), n), 1)
-
+# %% ../nbs/02c_dedup.ipynb #fe32adbb
 def lsh_candidates(
     keys:np.ndarray, # (N, b) of band_keys; leave texts without shingles out, they all agree
-    window:int=64, # Neighbours that a text meets in a bucket
+    window:int=64, # Texts in a bucket up to which all its pairs are made, at least 5; linear work beyond
 )->np.ndarray: # (P, 2) int64, i < j, each pair once
-    "Pairs that agree in at least one band; all of them where a bucket holds up to window + 1 texts."
+    "Pairs that agree in at least one band; in buckets of more than `window`, four a text."
     n, bands = keys.shape
-    found = [np.empty((0, 2), np.int64)]
+    pairs = np.empty(0, np.int64) # i * n + j
     for band in range(bands):
         order = np.lexsort((keys[:, (band + 1) % bands], keys[:, band]))
-        key, at = keys[order, band], np.arange(n)
-        for step in range(1, window + 1):
+        key, at, found = keys[order, band], np.arange(n), [pairs]
+        size = np.searchsorted(key, key, "right") - np.searchsorted(key, key)
+        for step in range(1, window):
             at = at[:np.searchsorted(at, n - step)]
-            at = at[key[at] == key[at + step]]
+            at = at[(key[at] == key[at + step]) & (size[at] <= (window if step > 4 else n))]
             if not len(at): break
-            found.append(np.stack((order[at], order[at + step]), 1))
-    return _distinct(np.concatenate(found), n)
+            i, j = order[at], order[at + step]
+            found.append(np.minimum(i, j)*n + np.maximum(i, j))
+        pairs = np.unique(np.concatenate(found))
+    return np.stack(np.divmod(pairs, max(n, 1)), 1)
 
-# %% ../nbs/02c_dedup.ipynb #bcaeaedd
+# %% ../nbs/02c_dedup.ipynb #41c26daf
 def _again(texts, name="texts"):
     "Something that can be read twice. A stream would be silently empty the second time."
     if isinstance(texts, str) or iter(texts) is texts:
-        raise ValueError(f"{name} ({type(texts).__name__}) must be readable twice; pass a list, "
-                         "or an object whose __iter__ starts anew")
+        raise ValueError(f"{name} ({type(texts).__name__}) must be readable twice; pass a list or an object that starts anew")
     return texts
-
-def _chunks(items, text_of=lambda text: text, characters=1 << 20):
-    "Lists of items with about a million characters together, so that memory does not grow with N."
-    chunk, size = [], 0
-    for item in items:
-        if chunk and size + len(text_of(item)) > characters:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(item)
-        size += len(text_of(item))
-    if chunk: yield chunk
 
 def _sketch(texts, n, n_perm, seed, bands, rows):
     "(prints, keys): 64 bits of each text's set, 0 for an empty one, and its band keys."
@@ -249,17 +249,6 @@ def _sketch(texts, n, n_perm, seed, bands, rows):
     sums = np.append(np.uint64(0), np.cumsum(_mix(sets.hashes + np.uint64(1))))
     return np.diff(sums[sets.starts]), band_keys(minhash(sets, n_perm, seed), bands, rows)
 
-def _verify(texts, pairs, n):
-    "True Jaccard of pairs, from a second reading that keeps the shingles of these texts only."
-    wanted = np.unique(pairs)
-    asked = set(wanted.tolist())
-    parts = [shingle_sets(c, n) for c in _chunks(t for i, t in enumerate(texts) if i in asked)]
-    if not parts: return np.empty(0)
-    counts = np.concatenate([np.diff(part.starts) for part in parts])
-    sets = ShingleSets(np.concatenate([part.hashes for part in parts]), np.append(0, np.cumsum(counts)))
-    return jaccard(sets, np.searchsorted(wanted, pairs))
-
-# %% ../nbs/02c_dedup.ipynb #3c107825
 def near_duplicates(
     texts:Iterable[str], # N texts that can be read twice: a list, or an object that reads its files again
     threshold:float=0.8, # Jaccard similarity from which two texts are the same, in (0, 1]
@@ -267,26 +256,24 @@ def near_duplicates(
     n_perm:int=128, # k, permutations
     seed:int=0, # Of the permutations
 )->tuple[np.ndarray, np.ndarray]: # pairs (P, 2) int64 with i < j; their true similarity (P,) float64
-    """Pairs at or above the threshold, verified. Texts with equal sets are all tied to one of them,
-    not to each other, so that ten thousand copies make ten thousand pairs. Texts without words have none.
-
-    Raises: ValueError for a threshold out of range, or for texts that can be read only once.
-    """
+    """Pairs at or above the threshold, verified; texts with equal sets are all tied to one of them.
+    Raises: ValueError for a threshold out of range, for a stream, and for what is no string."""
     bands, rows = choose_bands(threshold, n_perm)
     sketches = [_sketch(chunk, n, n_perm, seed, bands, rows) for chunk in _chunks(_again(texts))]
-    if not sketches: return np.empty((0, 2), np.int64), np.empty(0)
     prints, keys = map(np.concatenate, zip(*sketches))
     filled = np.flatnonzero(prints)
     _, first, kind = np.unique(prints[filled], return_index=True, return_inverse=True)
     first = filled[first] # one text of each kind, ordered by its print
     twins = np.stack((first[kind], filled), 1)[first[kind] != filled]
     candidates = first[lsh_candidates(keys[first])]
-    similarity = _verify(texts, candidates, n)
+    asked = np.isin(np.arange(len(prints)), candidates) # the second reading is of these texts
+    sets = shingle_sets((text for text, wanted in zip(texts, asked) if wanted), n)
+    similarity = jaccard(sets, (np.cumsum(asked) - 1)[candidates])
     near = similarity >= threshold
     pairs = np.sort(np.concatenate((candidates[near], twins)), 1)
     return pairs, np.append(similarity[near], np.ones(len(twins)))
 
-# %% ../nbs/02c_dedup.ipynb #6926d48f
+# %% ../nbs/02c_dedup.ipynb #04712859
 def components(
     pairs:np.ndarray, # (P, 2) int64
     n:int, # N, texts
@@ -296,80 +283,58 @@ def components(
     if pairs.size and not 0 <= pairs.min() <= pairs.max() < n:
         raise ValueError(f"pairs ({pairs.min()} to {pairs.max()}) must be indices below n = {n}; are they of other texts?")
     labels = np.arange(n)
-    while True:
-        ends = labels[pairs] # (P, 2)
-        if (ends[:, 0] == ends[:, 1]).all(): return labels
+    while (np.diff(ends := labels[pairs]) != 0).any(): # (P, 2)
         np.minimum.at(labels, ends, ends.min(1, keepdims=True))
         while not np.array_equal(labels, further := labels[labels]): labels = further
+    return labels
 
-# %% ../nbs/02c_dedup.ipynb #3aed457a
+# %% ../nbs/02c_dedup.ipynb #85886332
 @dataclass(frozen=True)
 class Dropped:
     "Why a document goes."
     reason:str # "empty text", "exact duplicate", "near duplicate" or "contaminated"
-    of:str="" # Id of the document kept in its place, or which text it was checked against
+    of:str="" # Id of the document that it repeats, or which text it quotes
     evidence:str="" # What a reader can verify: a similarity, or the words in common
-
-def _facts(docs):
-    "Length, hash of the text and hash of the id: 24 bytes a document."
-    rows = ((" ".join(d.text.split()), d.id) for d in docs)
-    return np.fromiter(((len(text), _hash64(text), _hash64(id)) for text, id in rows),
-                       [("length", np.int64), ("text", np.uint64), ("id", np.uint64)])
 
 def _best(order, labels):
     "For each document the one of its group that comes first in `order`."
-    rank, best = np.empty_like(order), np.full(len(order), len(order))
-    rank[order] = np.arange(len(order))
-    np.minimum.at(best, labels, rank)
+    best = np.full(len(order), len(order))
+    np.minimum.at(best, labels, np.argsort(order))
     return order[best[labels]]
 
-class _View:
-    "The texts of some documents, to be read as often as wanted."
-    def __init__(self, docs, chosen): self.docs, self.chosen = docs, chosen
-    def __iter__(self): return (d.text for d, taken in zip(self.docs, self.chosen) if taken)
-
-# %% ../nbs/02c_dedup.ipynb #6984c1a9
-def mark_duplicates(
-    docs:Iterable[Any], # Objects with id and text, readable several times (a list, or files read again)
-    threshold:float=0.8, # Jaccard similarity of near duplicates, in (0, 1]
-    n:int=5, # Words in a shingle
-    n_perm:int=128, # Permutations
-    seed:int=0, # Of the permutations
-)->Iterator[tuple[Any, Dropped|None]]: # Each document, in order, with None if it stays
-    "One document of each group stays, the same one whatever the order. Raises: ValueError as near_duplicates does."
-    facts = _facts(_again(docs, "docs"))
-    order = np.lexsort((facts["id"], facts["text"], -facts["length"]))
-    exact = _best(order, np.unique(facts["text"], return_inverse=True)[1])
-    alone = (exact == np.arange(len(facts))) & (facts["length"] > 0)
-    pairs, similarity = near_duplicates(_View(docs, alone), threshold, n, n_perm, seed)
-    pairs, closest = np.flatnonzero(alone)[pairs], np.zeros(len(facts))
-    np.maximum.at(closest, pairs, similarity[:, None])
-    stays = _best(order, components(pairs, len(facts)))[exact]
-    wanted = set(stays[stays != np.arange(len(facts))].tolist())
-    names = {i: d.id for i, d in enumerate(docs) if i in wanted}
-    for i, d in enumerate(docs):
-        if not facts["length"][i]: yield d, Dropped("empty text")
-        elif stays[i] == i: yield d, None
-        elif exact[i] != i: yield d, Dropped("exact duplicate", names[stays[i]])
-        else: yield d, Dropped("near duplicate", names[stays[i]], f"Jaccard {closest[i]:.2f}")
-
-def _part(marked): # (kept, dropped) as lists
-    marked = list(marked)
+def _part(marked): # (kept, dropped)
     return [d for d, why in marked if why is None], [(d, why) for d, why in marked if why is not None]
 
 def deduplicate(
-    docs:Sequence[Any], # Objects with id and text
-    **how, # threshold, n, n_perm, seed: as mark_duplicates takes them
+    docs:Iterable[Any], # N objects with id and text
+    threshold:float=0.8, # Jaccard similarity of near duplicates, in (0, 1]
+    n:int=5, # Words in a shingle
+    n_perm:int=128, # Permutations
 )->tuple[list, list[tuple[Any, Dropped]]]: # kept; dropped with reasons; both in the order of docs
-    "Exact and near duplicates removed. For more than fits into memory: mark_duplicates."
-    return _part(mark_duplicates(docs, **how))
+    "One document of each group stays, the same one whatever the order. Raises: ValueError as near_duplicates does."
+    own, texts = np.arange(len(docs := list(docs))), [_even(d.text) for d in docs]
+    sizes = np.array([len(text) for text in texts])
+    hashes, ids = (np.array([_hash64(s) for s in some], np.uint64) for some in (texts, [d.id for d in docs]))
+    order = np.lexsort((ids, hashes, -sizes))
+    exact = _best(order, np.unique(hashes, return_inverse=True)[1])
+    alone = np.flatnonzero((exact == own) & (sizes > 0))
+    pairs, similarity = near_duplicates([texts[i] for i in alone], threshold, n, n_perm)
+    pairs, closest = alone[pairs], np.zeros(len(docs))
+    np.maximum.at(closest, pairs, similarity[:, None])
+    of = np.where(exact == own, _best(order, components(pairs, len(docs))), exact)
+    def why(i):
+        if not sizes[i]: return Dropped("empty text")
+        if of[i] == i: return None
+        if exact[i] != i: return Dropped("exact duplicate", docs[of[i]].id)
+        return Dropped("near duplicate", docs[of[i]].id, f"Jaccard {closest[i]:.2f}")
+    return _part([(d, why(i)) for i, d in enumerate(docs)])
 
-# %% ../nbs/02c_dedup.ipynb #60799943
+# %% ../nbs/02c_dedup.ipynb #a4f36806
 def _watchlist(texts, n, shortest):
     "(length, sorted hashes of runs, the text each is from) for every length that occurs."
     counts = np.array([min(n, len(words(text))) for text in texts], np.int64)
-    if (counts < shortest).any():
-        warnings.warn(f"{(counts < shortest).sum()} of {len(counts)} texts have fewer than {shortest} words and are not looked for", stacklevel=4)
+    if short := int((counts < shortest).sum()):
+        warnings.warn(f"{short} of {len(counts)} texts have fewer than {shortest} words and are not looked for", stacklevel=4)
     for length in np.unique(counts[counts >= shortest]).tolist():
         some = np.flatnonzero(counts == length)
         hashes, starts = hash_shingles([texts[i] for i in some], length)
@@ -390,30 +355,26 @@ def mark_contaminated(
     n:int=13, # Words in common that give a document away
     shortest:int=8, # Texts of shortest to n - 1 words are looked for as a whole
 )->Iterator[tuple[Any, Dropped|None]]: # Each document, in order, with None if it stays
-    """Does a document quote one of the texts? Texts shorter than `shortest` are counted in one warning.
-
-    Raises: ValueError unless 1 <= shortest <= n. Source: [@brown2020gpt3], appendix C.
-    """
+    """Does a document quote one of the texts? Those shorter than `shortest` are counted in one warning.
+    Raises: ValueError unless 1 <= shortest <= n. Source: [@brown2020gpt3], appendix C."""
     if not 1 <= shortest <= n: raise ValueError(f"shortest ({shortest}) must lie between 1 and n = {n}; try {n}")
     watch = list(_watchlist(_again(texts), n, shortest))
     for chunk in _chunks(docs, lambda d: d.text):
         why = [None]*len(chunk)
         for length, runs, owner in watch:
             for i, place, run in _first_hits([d.text for d in chunk], length, runs):
-                quoted = " ".join(words(chunk[i].text)[place:place + length])
-                why[i] = Dropped("contaminated", f"text {owner[run]}", quoted)
+                why[i] = Dropped("contaminated", f"text {owner[run]}", " ".join(words(chunk[i].text)[place:place + length]))
         yield from zip(chunk, why)
 
 def decontaminate(
-    docs:Sequence[Any], # Objects with text
+    docs:Iterable[Any], # Objects with text
     texts:Sequence[str], # What must not occur
-    n:int=13, # Words in common that give a document away
-    shortest:int=8, # Texts of shortest to n - 1 words are looked for as a whole
-)->tuple[list, list[tuple[Any, Dropped]]]: # kept; dropped with reasons
+    **how, # n, shortest: as mark_contaminated takes them
+)->tuple[list, list[tuple[Any, Dropped]]]: # kept; dropped with reasons; both in the order of docs
     "Documents that quote a test removed. For more than fits into memory: mark_contaminated."
-    return _part(mark_contaminated(docs, texts, n, shortest))
+    return _part(list(mark_contaminated(docs, texts, **how)))
 
-# %% ../nbs/02c_dedup.ipynb #a629e219
+# %% ../nbs/02c_dedup.ipynb #f249fe23
 def grouped_split(
     ids:Sequence[str], # N ids of documents
     labels:np.ndarray, # (N,) of components: equal labels stay together
@@ -427,5 +388,5 @@ def grouped_split(
     lots, group = np.array([_hash64(id) for id in ids], np.uint64), np.unique(labels, return_inverse=True)[1]
     smallest = np.full(len(lots), 2**64 - 1, np.uint64)
     np.minimum.at(smallest, group, lots)
-    place = _mix(smallest[group])/2**64 # a group of many has a small smallest; mixed, its lot is fair again
+    place = _mix(smallest[group])/2.0**64 # a group of many has a small smallest; mixed, its lot is fair again
     return np.select([place < val, place < val + test], ["val", "test"], "train").tolist()
