@@ -115,7 +115,7 @@ def split_rows(
     drawn = grouped_split(ids, kin, val=val_share, test=0)
     return [SIDES[mine or group] or lot for mine, group, lot in zip(given, strictest[kin], drawn)]
 
-# %% ../nbs/02f_corpus.ipynb #7dd32b17
+# %% ../nbs/02f_corpus.ipynb #fe204beb
 @dataclass
 class Verdict:
     "What comparing every row with every other said; N rows."
@@ -128,8 +128,8 @@ class Verdict:
     crossing:int # Kept pairs of KIN or more on different sides, because their sources said so
 
 def compare(
-    rows:Rows,
-    cfg:CorpusConfig,
+    rows:Rows, # All of them
+    cfg:CorpusConfig, # near, target_tokens and val_share matter here
 )->Verdict:
     "Exact copies, near copies, the target and the split, for all rows together."
     n, every = len(rows), np.arange(len(rows))
@@ -223,7 +223,7 @@ class Tally:
         counts["lengths"] = {f"{least:,} to {2*least - 1:,}": n for least, n in sorted(self.counts["lengths"].items())}
         return dict(kept={s: self.kept[s] for s in SIDES if s in self.kept}, steps=steps, reasons=reasons, counts=counts)
 
-# %% ../nbs/02f_corpus.ipynb #5106fc3d
+# %% ../nbs/02f_corpus.ipynb #135471d0
 def _judged(row, i, verdict, cfg, names):
     "The row with what the comparison said about it."
     of, reasons = int(verdict.of[i]), row["reasons"]
@@ -235,8 +235,8 @@ def _judged(row, i, verdict, cfg, names):
 
 def write_shards(
     rows:Rows,
-    verdict:Verdict,
-    cfg:CorpusConfig,
+    verdict:Verdict, # Of compare, on these rows
+    cfg:CorpusConfig, # out and shard_bytes matter here
 )->Tally:
     "Kept rows to train-*, val-* and test-*, the others to removed/."
     removed, tally, i = cfg.out/"removed", Tally(), 0
@@ -301,7 +301,7 @@ def report_html(
         reasons="".join(_reason(name, cell) for name, cell in report["reasons"].items()) or "<p>none</p>",
         **{name: _counted(counts) for name, counts in report["counts"].items()})
 
-# %% ../nbs/02f_corpus.ipynb #9e544e48
+# %% ../nbs/02f_corpus.ipynb #b04db4c5
 def _write_json(path, value):
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -327,6 +327,7 @@ def _is_done(cfg):
     found = [batch_digest(b) for b in islice(read_batches(cfg), inputs["batches"] + inputs["all"])] # one more must not come
     return len(found) == inputs["batches"] and _digest(found) == inputs["sha256"]
 
+# %% ../nbs/02f_corpus.ipynb #ec47e622
 def _seems_kept(path, keys):
     "Tokens of a shard's rows that have no reason and a new key."
     rows = pq.read_table(path, columns=["key", "tokens", "reasons"]).to_pylist()
@@ -340,11 +341,11 @@ def gather(
 )->tuple[Rows, Verdict, bool]: # The last one: was everything read?
     "Read and clean until everything is read or enough is kept. Raises: ValueError if nothing is found."
     paths, keys, tokens, goal, all_read = [], set(), 0, cfg.target_tokens, False
-    stream = ordered_map(write_batch, jobs(cfg, folder), cfg.workers)
-    bar = tqdm(stream, desc="cleaning", unit=" batches", disable=None)
+    stream, bar = ordered_map(write_batch, jobs(cfg, folder), cfg.workers), tqdm(desc="cleaning", unit=" batches", disable=None)
     while True:
-        for path in bar:
+        for path in stream: # not through tqdm: leaving its loop would end the stream
             paths.append(path)
+            bar.update()
             if goal: tokens += _seems_kept(path, keys)
             if goal and tokens >= goal: break
         else: all_read = True
@@ -354,7 +355,7 @@ def gather(
         kept = int(rows.tokens[verdict.kept].sum())
         if all_read or kept >= cfg.target_tokens: break
         goal = tokens + max(1, int(1.1*(cfg.target_tokens - kept)))
-    stream.close()
+    stream.close(), bar.close()
     return rows, verdict, all_read
 
 # %% ../nbs/02f_corpus.ipynb #8f29d189

@@ -274,7 +274,7 @@ def test_bad_input_gets_a_reason_and_a_count(rubbish, tmp_path):
 @pytest.mark.parametrize("make, words", [
     (lambda f: str(f / "nothing"), "no file, folder or pattern"),
     (lambda f: pq.write_table(pa.table(dict(body=["x"])), f / "a.parquet") or str(f / "a.parquet"), "it has body"),
-    (lambda f: (f / "a").mkdir() or str(f / "a"), "are empty"), (lambda f: (f / "a.jsonl").touch() or str(f / "a.jsonl"), "read: empty")])
+    (lambda f: (f / "a").mkdir() or str(f / "a"), "read: empty"), (lambda f: (f / "a.jsonl").touch() or str(f / "a.jsonl"), "read: empty")])
 def test_nothing_to_make_a_corpus_of(tmp_path, make, words):
     "A source that is not there, has no text or is empty ends with one line that says so."
     with pytest.raises(ValueError) as error: build_corpus(CorpusConfig((make(tmp_path),), tmp_path / "out"))
@@ -309,6 +309,15 @@ def test_the_target_is_met_by_what_is_kept(tmp_path):
     assert waterfall(report)[0][2] < len(texts) and set(report["counts"]["sources"]) == {"file", "docs"}
     stamp = (cfg.out / "report.html").stat().st_mtime_ns
     assert build_corpus(cfg).stat().st_mtime_ns == stamp
+
+
+def test_reading_goes_on_when_near_copies_took_too_much(tmp_path):
+    "The estimate on the way cannot see near copies: after the comparison more is read, until enough is kept."
+    texts = [x for t in SAMPLE[:600] for x in (t, t.replace(" the ", " a ", 1))]
+    cfg = CorpusConfig((write_jsonl(tmp_path / "in.jsonl", texts),), tmp_path / "out", target_tokens=60_000, batch_bytes=20_000)
+    build_corpus(cfg)
+    report = report_of(cfg)
+    assert report["steps"]["near copy"]["documents"] > 20 and sum(row["tokens"] for row in read(cfg)) >= 60_000 and not report["inputs"]["all"]
 
 
 def test_web_code(tmp_path):
