@@ -283,6 +283,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'minillm.refine._end_with_parent': ('refine.html#_end_with_parent', 'minillm/refine.py'),
                                 'minillm.refine._is_made_of': ('refine.html#_is_made_of', 'minillm/refine.py'),
                                 'minillm.refine._row': ('refine.html#_row', 'minillm/refine.py'),
+                                'minillm.refine.avoided_digest': ('refine.html#avoided_digest', 'minillm/refine.py'),
                                 'minillm.refine.batch_digest': ('refine.html#batch_digest', 'minillm/refine.py'),
                                 'minillm.refine.batches': ('refine.html#batches', 'minillm/refine.py'),
                                 'minillm.refine.clean_batch': ('refine.html#clean_batch', 'minillm/refine.py'),

@@ -6,7 +6,7 @@
 __all__ = ['SIDES', 'Rows', 'equal_groups', 'best_of', 'disk_similarity', 'near_pairs', 'split_rows', 'Verdict', 'compare',
            'ShardWriter', 'Tally', 'write_shards', 'waterfall', 'report_html', 'gather', 'build_corpus']
 
-# %% ../nbs/02f_corpus.ipynb #fa8a5e0b
+# %% ../nbs/02f_corpus.ipynb #96cc04db
 import hashlib, html, json, os, shutil, string
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from .dedup import ShingleSets, choose_bands, components, grouped_split, jaccard, lsh_candidates
-from .refine import (KIN, SCHEMA, STEPS, CorpusConfig, batch_digest, jobs, made_with, ordered_map, publish,
+from .refine import (KIN, SCHEMA, STEPS, CorpusConfig, avoided_digest, batch_digest, jobs, made_with, ordered_map, publish,
     read_batches, write_batch, write_whole)
 
 # %% ../nbs/02f_corpus.ipynb #e16fb4e1
@@ -223,7 +223,7 @@ class Tally:
         counts["lengths"] = {f"{least:,} to {2*least - 1:,}": n for least, n in sorted(self.counts["lengths"].items())}
         return dict(kept={s: self.kept[s] for s in SIDES if s in self.kept}, steps=steps, reasons=reasons, counts=counts)
 
-# %% ../nbs/02f_corpus.ipynb #135471d0
+# %% ../nbs/02f_corpus.ipynb #7fa9612e
 def _judged(row, i, verdict, cfg, names):
     "The row with what the comparison said about it."
     of, reasons = int(verdict.of[i]), row["reasons"]
@@ -241,8 +241,7 @@ def write_shards(
     "Kept rows to train-*, val-* and test-*, the others to removed/."
     removed, tally, i = cfg.out/"removed", Tally(), 0
     removed.mkdir(exist_ok=True)
-    stopped = [*cfg.out.glob("*.part"), *cfg.out.glob("*-?????.parquet"), *removed.iterdir()] # by a run that was
-    for path in stopped: path.unlink()
+    for old in [*cfg.out.glob("*.part"), *cfg.out.glob("*-?????.parquet"), *removed.iterdir()]: old.unlink() # a stopped run's
     writers = {side: ShardWriter(cfg.out, side, cfg.shard_bytes) for side in SIDES[1:]}
     writers[""] = ShardWriter(removed, "removed", cfg.shard_bytes)
     copies = np.bincount(verdict.of, minlength=len(rows)) - 1
@@ -301,7 +300,7 @@ def report_html(
         reasons="".join(_reason(name, cell) for name, cell in report["reasons"].items()) or "<p>none</p>",
         **{name: _counted(counts) for name, counts in report["counts"].items()})
 
-# %% ../nbs/02f_corpus.ipynb #b04db4c5
+# %% ../nbs/02f_corpus.ipynb #6c10661e
 def _write_json(path, value):
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -318,13 +317,13 @@ def _claim(cfg):
     if not path.exists(): _write_json(path, mine)
 
 def _digest(parts): return hashlib.sha256("".join(parts).encode()).hexdigest()
-
 def _is_done(cfg):
     "Is there a report, and do the sources still begin with the batches it was made from?"
     path = cfg.out/"report.json"
     if not path.exists() or not (cfg.out/"report.html").exists(): return False
     inputs = json.loads(path.read_text(encoding="utf-8"))["inputs"]
-    found = [batch_digest(b) for b in islice(read_batches(cfg), inputs["batches"] + inputs["all"])] # one more must not come
+    avoided, most = avoided_digest(cfg), inputs["batches"] + inputs["all"] # one more must not come
+    found = [batch_digest(batch, avoided) for batch in islice(read_batches(cfg), most)]
     return len(found) == inputs["batches"] and _digest(found) == inputs["sha256"]
 
 # %% ../nbs/02f_corpus.ipynb #ec47e622
@@ -358,7 +357,7 @@ def gather(
     stream.close(), bar.close()
     return rows, verdict, all_read
 
-# %% ../nbs/02f_corpus.ipynb #8f29d189
+# %% ../nbs/02f_corpus.ipynb #c626bd57
 def build_corpus(
     cfg:CorpusConfig,
 )->Path: # report.html, beside report.json and the shards
@@ -373,7 +372,7 @@ def build_corpus(
     page.unlink(missing_ok=True)
     folder.mkdir(exist_ok=True)
     try: rows, verdict, all_read = gather(cfg, folder)
-    except ImportError as error: raise ValueError(str(error)) from None
+    except ImportError as error: raise ValueError(str(error)) from None # one line that says what to install
     tally = write_shards(rows, verdict, cfg).report()
     if not tally["kept"]:
         first = [(name, cell, cell["examples"][0]) for name, cell in tally["reasons"].items()][:3]

