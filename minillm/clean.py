@@ -9,18 +9,8 @@ __all__ = ['CRAWL', 'JUNK', 'STOP_WORDS', 'MAX_CHARS', 'FILTERS', 'DOCS_FILTERS'
            'gopher_letters', 'gopher_stop_words', 'gopher_repetition', 'c4_lines', 'c4_sentences', 'c4_code',
            'c4_placeholder', 'judge', 'lexicon_words', 'reweight']
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 # %% ../nbs/02b_clean.ipynb #46e21fa9
 import html, importlib.util, math, random, re, unicodedata
-=======
-# %% ../nbs/02b_clean.ipynb #7893281e
-import html, importlib.util, ipaddress, math, random, re, unicodedata
->>>>>>> nb-02s
-=======
-# %% ../nbs/02b_clean.ipynb #46e21fa9
-import html, importlib.util, math, random, re, unicodedata
->>>>>>> nb-02d
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -29,22 +19,10 @@ from functools import lru_cache, partial
 
 import regex
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
 from .fetch import is_public
 from .pydocs import Document
 
 # %% ../nbs/02b_clean.ipynb #7ba381a0
-<<<<<<< HEAD
-=======
-from .pydocs import Document
-
-# %% ../nbs/02b_clean.ipynb #9019ef72
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
 _LINE_END = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
 _INVISIBLE = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e"
                         "\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]")
@@ -66,22 +44,10 @@ def normalise(
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") # pairs joined
         if mojibake: text = _repair(text)
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
     text = _INVISIBLE.sub("", _LINE_END.sub("\n", text)) # before NFC: a hidden character keeps letters and marks apart
     if not text.isascii():
         text = regex.sub(r"(\p{M}{30})\p{M}+", r"\1", text) # sorting them is quadratic
         text = unicodedata.normalize("NFC", text)
-<<<<<<< HEAD
-=======
-        text = regex.sub(r"(\p{M}{30})\p{M}+", r"\1", text) # sorting them is quadratic
-        text = unicodedata.normalize("NFC", text)
-    text = _INVISIBLE.sub("", _LINE_END.sub("\n", text))
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
     lines = "\n".join(line.rstrip() for line in text.split("\n"))
     return re.sub("\n{3,}", "\n\n", lines).strip("\n")
 
@@ -101,25 +67,13 @@ class DirtyPage:
     spans:tuple=() # (start, end, kind) of personal data in text
     rate:float=0.0 # Share of words edited, for kind "near"
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 # %% ../nbs/02b_clean.ipynb #dcc5a18b
-=======
-# %% ../nbs/02b_clean.ipynb #a1f9ac24
->>>>>>> nb-02s
-=======
-# %% ../nbs/02b_clean.ipynb #dcc5a18b
->>>>>>> nb-02d
 _PERSONAL = dict(
     email=("ana.##@example.com", "bob+##@mail.example.org", "li_## (at) example.net"),
     phone=("+34 6## ### ###", "9## ### ###", "(212) 555-01##", "+44 20 7946 0###", "6########"),
     ip=("8.8.#.1##", "151.101.1##.#", "2606:4700::##"))
 _LOOKALIKE = ("Release 3.11.# of 2023-1#-0# at 10:3#:00, ISBN 978-84-376-049#-7, host 192.168.0.1##.",
               "Order 12-345-678-9#, pages 612-6##, price 1.234.56#,00, x[1:2:##], std::dec, v1.2.3.#.")
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
 _ERRORS = ("Page not found. The page you requested does not exist.", "Please log in. Forgot your password?",
            "Loading... Please enable JavaScript to see this page.", "• Home\n• Docs\n• Blog\n• Contact",
            "Lorem ipsum dolor sit amet, consectetur adipiscing elit.")
@@ -129,22 +83,6 @@ def _edited(text, rate, rng):
     other = lambda word: rng.choice(("", rng.choice(("really", "also", "very", "old")), word.upper()))
     return "".join(part if part.isspace() or rng.random() >= rate else other(part)
                    for part in re.split(r"(\s+)", text))
-<<<<<<< HEAD
-=======
-_ERRORS = ("Page not found. The page you requested does not exist.", "Please log in to continue. "
-           "Forgot your password?", "Loading... Please enable JavaScript to see this page.",
-           "• Home\n• Docs\n• Blog\n• Contact", "Lorem ipsum dolor sit amet, consectetur adipiscing elit.")
-
-def _edited(text, rate, rng):
-    "About that share of the words dropped, replaced or shouted, a third each."
-    parts = re.split(r"(\s+)", text)
-    for i in range(0, len(parts), 2):
-        if rng.random() < rate:
-            parts[i] = rng.choice(("", rng.choice(("really", "also", "very", "old")), parts[i].upper()))
-    return "".join(parts)
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
 
 def _with_people(text, rng):
     "A sentence with personal data and one with lookalikes in the middle: (text, spans)."
@@ -152,27 +90,12 @@ def _with_people(text, rng):
     words, spans = text.split(" "), []
     out = " ".join(words[:len(words)//2]) + " Contact "
     for kind, before in zip(_PERSONAL, ("", " or ", " from ")):
-<<<<<<< HEAD
-<<<<<<< HEAD
         start, out = len(out + before), out + before + digits(rng.choice(_PERSONAL[kind]))
         spans.append((start, len(out), kind))
-=======
-        out += before
-        spans.append((len(out), len(out) + len(value := digits(rng.choice(_PERSONAL[kind]))), kind))
-        out += value
->>>>>>> nb-02s
-=======
-        start, out = len(out + before), out + before + digits(rng.choice(_PERSONAL[kind]))
-        spans.append((start, len(out), kind))
->>>>>>> nb-02d
     return f"{out}. {digits(rng.choice(_LOOKALIKE))} {' '.join(words[len(words)//2:])}", tuple(spans)
 
 def _dirty(kind, text, rate, rng):
     "(text, spans) of a page of this kind."
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
     words = text.split()
     match kind:
         case "near": text = _edited(text, rate, rng)
@@ -195,37 +118,6 @@ _TEMPLATES = (
     "<TABLE><TR><TD><UL>{nav}</UL><TD>{body}<TD><UL>{related}</UL></TABLE><P>{foot}",
     "<div id=hdr><ul class=menu>{nav}</ul></div><div class=c1><h2>{title}</h2>{body}</div><div class=c2>"
     "<p>Share this page</p><ol>{related}</ol></div><p>We use cookies to improve your visit.<p>{foot}")
-<<<<<<< HEAD
-=======
-    match kind:
-        case "near": return _edited(text, rate, rng), ()
-        case "boilerplate": return rng.choice(_ERRORS), ()
-        case "gibberish": return b64encode(rng.randbytes(600)).decode(), ()
-        case "numbers":
-            return "\n".join(" ".join(f"{rng.random():.6f}" for _ in range(8)) for _ in range(20)), ()
-        case "repetition": return " ".join(text.split()[:5]*40), ()
-        case "short": return " ".join(text.split()[:rng.randint(2, 8)]), ()
-        case "personal": return _with_people(text, rng)
-        case "mojibake":
-            typeset = text.replace("'", "\u2019").replace("--", "\u2014")
-            return typeset.encode().decode("cp1252"), ()
-        case "contaminated": return f"Copied here for convenience.\n\n{text}", ()
-    return text, ()
-
-# %% ../nbs/02b_clean.ipynb #0f028b8e
-_TEMPLATES = (
-    "<!doctype html><html lang=en><head><title>{title}</title><script>window.dataLayer=[];"
-    "</script></head><body><nav><ul>{nav}</ul></nav><div class=cookies>We use cookies to improve "
-    "your visit. <button>Accept</button></div><main><article><h1>{title}</h1>{body}</article></main>"
-    "<aside><h3>Related</h3><ul>{related}</ul></aside><footer>{foot}</footer></body></html>",
-    "<HTML><HEAD><TITLE>{title}</TITLE></HEAD><BODY><TABLE><TR><TD><UL>{nav}</UL><TD>{body}<TD>"
-    "<UL>{related}</UL></TABLE><P>{foot}<script>document.write('')</script></BODY></HTML>",
-    "<html><head><title>{title}</title></head><body><div id=hdr><ul class=menu>{nav}</ul></div><div "
-    "class=c1><h2>{title}</h2>{body}</div><div class=c2><p>Share this page</p><ol>{related}</ol>"
-    "</div><p>We use cookies to improve your visit.</p><p>{foot}</p></body></html>")
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
 _NAV = "Home Docs Blog About Contact Login Pricing Downloads Community Help".split()
 _HOSTS = dict(good="docs wiki docs blog forum", junk="forum shop shop spam", mirror="mirror blog mirror")
 
@@ -235,44 +127,17 @@ def _markup(text):
 
 def _page_html(title, text, names, rng):
     items = lambda words: "".join(f"<li><a href=/{i}>{html.escape(w)}</a>\n" for i, w in enumerate(words))
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
     return ("<!doctype html><html lang=en><title>{title}</title><body>" + rng.choice(_TEMPLATES)).format(
         title=html.escape(title), body=_markup(text), nav=items(rng.sample(_NAV, 6)),
         related=items(rng.sample(names, 8)), foot=f"Copyright 2001-{rng.randint(2015, 2025)} Example. All rights reserved.")
 
 # %% ../nbs/02b_clean.ipynb #ee3f1118
-<<<<<<< HEAD
-=======
-    return rng.choice(_TEMPLATES).format(
-        title=html.escape(title), body=_markup(text), nav=items(rng.sample(_NAV, 6)),
-        related=items(rng.sample(names, 8)), foot=f"Copyright 2001-{rng.randint(2015, 2025)} Example. All rights reserved.")
-
-# %% ../nbs/02b_clean.ipynb #96f191eb
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
 def dirty_crawl(
     documents:Iterable[Document], # As minillm.pydocs.documents() gives them
     seed:int=0, # The same documents and seed give the same pages
     counts:dict[str, int]=CRAWL, # Pages of each kind
 )->list[DirtyPage]: # In random order
-<<<<<<< HEAD
-<<<<<<< HEAD
     "Documents as HTML, and known dirt among them. Raises: ValueError for an unknown kind, or too few documents of 30 words."
-=======
-    """A labelled stand-in for a crawl: three styles of HTML around documents, and known dirt among them.
-
-    Raises: ValueError for an unknown kind, or if there are too few documents of 30 words or more.
-    """
-    if unknown := sorted(set(counts) - set(CRAWL)):
-        raise ValueError(f"counts names {unknown[0]!r}, which is no kind of page; kinds are {', '.join(CRAWL)}")
->>>>>>> nb-02s
-=======
-    "Documents as HTML, and known dirt among them. Raises: ValueError for an unknown kind, or too few documents of 30 words."
->>>>>>> nb-02d
     rng = random.Random(seed)
     found = {d.text: d for d in documents if d.source != "comments" and len(d.text.split()) >= 30}
     base = [d for d in found.values() if d.split != "test"]
@@ -283,21 +148,9 @@ def dirty_crawl(
         mojibake=[d for d in rest[::2] if d.text.isascii() and ("'" in d.text or "--" in d.text)],
         personal=[d for d in rest[1::2] if "@" not in d.text and not re.search(r"\d[ .:-]\d", d.text)])
     for kind, n in counts.items():
-<<<<<<< HEAD
-<<<<<<< HEAD
         if (most := len(pool.get(kind, ()))) < n or n < 0:
             raise ValueError(f"counts[{kind!r}] ({n}) must lie in 0 to {most}, the documents that suit; lower it")
     plan = [(kind, d, 0.0 if kind != "near" else (0.02, 0.05, 0.1, 0.2)[i % 4])
-=======
-        if n > len(pool[kind]):
-            raise ValueError(f"counts[{kind!r}] ({n}) exceeds the {len(pool[kind])} documents that suit; lower it")
-    plan = [(kind, d, (0.02, 0.05, 0.1, 0.2)[i % 4] if kind == "near" else 0.0)
->>>>>>> nb-02s
-=======
-        if (most := len(pool.get(kind, ()))) < n or n < 0:
-            raise ValueError(f"counts[{kind!r}] ({n}) must lie in 0 to {most}, the documents that suit; lower it")
-    plan = [(kind, d, 0.0 if kind != "near" else (0.02, 0.05, 0.1, 0.2)[i % 4])
->>>>>>> nb-02d
             for kind, n in counts.items() for i, d in enumerate(rng.sample(pool[kind], n))]
     rng.shuffle(plan)
     names, pages = [d.meta["qualname"] for d in base], []
@@ -309,15 +162,7 @@ def dirty_crawl(
             _page_html(d.meta["qualname"], text, names, rng), text, kind, of, spans, rate))
     return pages
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 # %% ../nbs/02b_clean.ipynb #12da94a6
-=======
-# %% ../nbs/02b_clean.ipynb #9cccb5a4
->>>>>>> nb-02s
-=======
-# %% ../nbs/02b_clean.ipynb #12da94a6
->>>>>>> nb-02d
 def repeated_lines(
     texts:Iterable[str], # One for each page
     min_documents:int=10, # A line in fewer pages stays, however short
@@ -326,36 +171,14 @@ def repeated_lines(
     "Boilerplate: lines that many documents share. Raises: ValueError for a share outside [0, 1]."
     if not 0 <= min_share <= 1: raise ValueError(f"min_share ({min_share}) must lie in [0, 1]; try 0.01")
     counts, pages = Counter(), 0
-<<<<<<< HEAD
-<<<<<<< HEAD
     for pages, text in enumerate(texts, 1): counts.update({line.strip() for line in text.split("\n")} - {""})
     return {line: n for line, n in counts.most_common() if n >= max(min_documents, min_share*pages)}
-=======
-    for text in texts:
-        pages += 1
-        counts.update({line.strip() for line in text.split("\n")} - {""})
-    least = max(min_documents, min_share*pages)
-    return {line: n for line, n in counts.most_common() if n >= least}
->>>>>>> nb-02s
-=======
-    for pages, text in enumerate(texts, 1): counts.update({line.strip() for line in text.split("\n")} - {""})
-    return {line: n for line, n in counts.most_common() if n >= max(min_documents, min_share*pages)}
->>>>>>> nb-02d
 
 def drop_lines(
     text:str,
     lines:Collection[str], # Stripped lines to leave out, e.g. repeated_lines(texts)
-<<<<<<< HEAD
-<<<<<<< HEAD
 )->str:
     "The text without those lines; empty ones are not piled up."
-=======
-)->str: # Empty lines are not piled up
->>>>>>> nb-02s
-=======
-)->str:
-    "The text without those lines; empty ones are not piled up."
->>>>>>> nb-02d
     kept = "\n".join(line for line in text.split("\n") if line.strip() not in lines)
     return re.sub("\n{3,}", "\n\n", kept).strip("\n")
 
@@ -369,10 +192,6 @@ def precision_recall(
     both = len(flagged & true)
     return (both/len(flagged) if flagged else math.nan), (both/len(true) if true else math.nan)
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
 # %% ../nbs/02b_clean.ipynb #f37e467b
 _EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])", re.ASCII)
 _IP = re.compile(r"(?<![\w.:=>-])(?<!version )(?:(?:\d{1,3}\.){3}\d{1,3}"
@@ -393,32 +212,6 @@ def find_personal(text:str)->list[tuple[int, int, str]]: # (start, end, "email",
     for span in sorted(found, key=lambda span: (span[0], -span[1])): # of those that overlap one is made
         if apart and span[0] < apart[-1][1]: span = apart[-1][0], max(span[1], apart[-1][1]), apart.pop()[2]
         apart.append(span)
-<<<<<<< HEAD
-=======
-# %% ../nbs/02b_clean.ipynb #77df7e91
-_EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9_][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])", re.ASCII)
-_IP = re.compile(r"(?<![\w.:=-])(?<!version )(?:(?:\d{1,3}\.){3}\d{1,3}"
-                 r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4})(?![\w:]|\.\d|-\d)", re.ASCII)
-_PHONE = re.compile(r"(?<![\w.,/:=+-])(?:(?:\+|00)\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,4}"
-                    r"|[6-9]\d{2}[ .-]\d{3}[ .-]\d{3}|[6-9]\d{2}(?:[ .-]\d{2}){3}"
-                    r"|(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])\d{3}[ .-]\d{4})(?![\w/:-]|[.,]\d)", re.ASCII)
-
-def _is_public(address):
-    try: ip = ipaddress.ip_address(address)
-    except ValueError: return False # 999.1.1.1, or a time of day
-    return ip.is_global and (ip.version == 4 or int(ip) >> 125 == 1) # IPv6 in use: 2000::/3
-
-def find_personal(text:str)->list[tuple[int, int, str]]: # (start, end, "email", "phone" or "ip"), in order, never overlapping
-    "E-mail addresses, telephone numbers and public IP addresses. Linear in the text's length."
-    found = [(*m.span(), "email") for m in _EMAIL.finditer(text)] if "@" in text else []
-    found += [(*m.span(), "ip") for m in _IP.finditer(text) if _is_public(m[0])]
-    found += [(*m.span(), "phone") for m in _PHONE.finditer(text) if sum(map(str.isdigit, m[0])) <= 15]
-    apart, end = [], 0
-    for span in sorted(found):
-        if span[0] >= end: apart.append(span); end = span[1]
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
     return apart
 
 def mask_personal(text:str)->tuple[str, dict[str, int]]: # The text with <EMAIL>, <PHONE>, <IP>; and how many of each
@@ -429,26 +222,12 @@ def mask_personal(text:str)->tuple[str, dict[str, int]]: # The text with <EMAIL>
         at = end
     return "".join([*out, text[at:]]), dict(Counter(kind for *_, kind in spans))
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
 # %% ../nbs/02b_clean.ipynb #afb446ba
 def _ngrams(text, n):
     "Letters, and n-grams of 2 to n over lower-case words with a blank at every border."
     text = " " + " ".join(re.findall(r"[^\W\d_]+", text.lower())) + " "
     pieces = (text[i:i + k] for k in range(2, n + 1) for i in range(len(text) - k + 1))
     return [*text.replace(" ", ""), *pieces] if text.strip() else []
-<<<<<<< HEAD
-=======
-# %% ../nbs/02b_clean.ipynb #5bb1f779
-def _ngrams(text, n):
-    "Character n-grams of lengths 1 to n over lower-case words, a blank at every border."
-    text = " " + " ".join(re.findall(r"[^\W\d_]+", text.lower())) + " "
-    return [text[i:i + k] for k in range(1, n + 1) for i in range(len(text) - k + 1)] if text.strip() else []
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
 
 class LanguageModel:
     "Naive Bayes over character n-grams: which language makes a text likeliest?"
@@ -461,50 +240,20 @@ class LanguageModel:
         if smoothing <= 0: raise ValueError(f"smoothing ({smoothing}) must be greater than 0; try 0.1")
         counts = {code: Counter(g for t in texts for g in _ngrams(t, n)) for code, texts in samples.items()}
         empty = [code for code, c in counts.items() if not c]
-<<<<<<< HEAD
-<<<<<<< HEAD
         if len(counts) < 2 or empty:
             raise ValueError(f"samples has {len(counts)} languages, {len(empty)} without text; give two or more with text")
-=======
-        if len(counts) < 2 or empty: raise ValueError(f"samples has {len(counts)} languages, {len(empty)} of them without text; give two or more with text")
->>>>>>> nb-02s
-=======
-        if len(counts) < 2 or empty:
-            raise ValueError(f"samples has {len(counts)} languages, {len(empty)} without text; give two or more with text")
->>>>>>> nb-02d
         self.n, self.languages = n, list(counts)
         grams = set().union(*counts.values())
         totals = [math.log(c.total() + smoothing*len(grams)) for c in counts.values()]
         self.log_p = {g: [math.log(c[g] + smoothing) - t for c, t in zip(counts.values(), totals)] for g in grams}
 
-<<<<<<< HEAD
-<<<<<<< HEAD
     def scores(self, text:str)->dict[str, float]: # {language: mean log-probability of an n-gram, nats}, best first
         "The first 2,000 characters decide."
-=======
-    def scores(self,
-        text:str, # The first 2,000 characters decide
-    )->dict[str, float]: # {language: mean log-probability of an n-gram, nats}, best first
->>>>>>> nb-02s
-=======
-    def scores(self, text:str)->dict[str, float]: # {language: mean log-probability of an n-gram, nats}, best first
-        "The first 2,000 characters decide."
->>>>>>> nb-02d
         rows = [row for g in _ngrams(text[:2000], self.n) if (row := self.log_p.get(g))]
         sums = zip(self.languages, map(sum, zip(*rows)))
         return dict(sorted(((code, s/len(rows)) for code, s in sums), key=lambda pair: -pair[1]))
 
-<<<<<<< HEAD
-<<<<<<< HEAD
     def classify(self, text:str)->tuple[str, float]: # (language, margin over the second), or ("und", 0.0)
-=======
-    def classify(self,
-        text:str,
-    )->tuple[str, float]: # (language, margin over the second in nats per n-gram); ("und", 0.0) without a known letter
->>>>>>> nb-02s
-=======
-    def classify(self, text:str)->tuple[str, float]: # (language, margin over the second), or ("und", 0.0)
->>>>>>> nb-02d
         ranking = list(self.scores(text).items())
         return (ranking[0][0], ranking[0][1] - ranking[1][1]) if ranking else ("und", 0.0)
 
@@ -527,15 +276,7 @@ def detect_language(
     best = detector.detect(text, model="lite", k=1)[0]
     return best["lang"], min(1.0, float(best["score"]))
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 # %% ../nbs/02b_clean.ipynb #5d768b68
-=======
-# %% ../nbs/02b_clean.ipynb #4b64c12e
->>>>>>> nb-02s
-=======
-# %% ../nbs/02b_clean.ipynb #7256c87e
->>>>>>> nb-02d
 STOP_WORDS = dict( # Gopher's eight, and eight of the same rank for a Spanish corpus
     en=frozenset("the be to of and that have with".split()),
     es=frozenset("de la que el en y a los".split()))
@@ -548,73 +289,26 @@ def gopher_words(text:str, least:int=50, most:int=100_000)->str|None: # words; t
     return "too few words" if n < least else "too many words" if n > most else None
 
 def gopher_word_length(text:str, least:float=3, most:float=10)->str|None: # characters in a word, mean
-<<<<<<< HEAD
-<<<<<<< HEAD
     mean = _share(len, text.split())
-=======
-    words = text.split()
-    mean = sum(map(len, words))/max(1, len(words))
->>>>>>> nb-02s
-=======
-    mean = _share(len, text.split())
->>>>>>> nb-02d
     return "words too short" if mean < least else "words too long" if mean > most else None
 
 def gopher_symbols(text:str, most:float=0.1)->str|None: # hashes, or ellipses, for each word
     n = most*max(1, len(text.split()))
-<<<<<<< HEAD
-<<<<<<< HEAD
     return "too many #" if text.count("#") > n else "too many ..." if text.count("...") + text.count("…") > n else None
 
 def gopher_lines(text:str, bullets:float=0.9, ellipses:float=0.3)->str|None: # shares of lines
     "Too many lines open with a bullet, or end with an ellipsis."
-=======
-    if text.count("#") > n: return "too many #"
-    return "too many ..." if text.count("...") + text.count("…") > n else None
-
-def gopher_lines(
-    text:str,
-    bullets:float=0.9, # Share of lines that open with one
-    ellipses:float=0.3, # Share of lines that end with one
-)->str|None:
->>>>>>> nb-02s
-=======
-    return "too many #" if text.count("#") > n else "too many ..." if text.count("...") + text.count("…") > n else None
-
-def gopher_lines(text:str, bullets:float=0.9, ellipses:float=0.3)->str|None:
-    "Shares of lines that open with a bullet, and that end with an ellipsis."
->>>>>>> nb-02d
     lines = _lines(text)
     if _share(lambda line: line.startswith(("-", "*", "•")), lines) > bullets: return "all bullets"
     return "lines cut short" if _share(lambda line: line.endswith(("...", "…")), lines) > ellipses else None
 
 def gopher_letters(text:str, least:float=0.8)->str|None: # share of words with a letter in them
-<<<<<<< HEAD
-<<<<<<< HEAD
     return "too few letters" if _share(lambda word: any(map(str.isalpha, word)), text.split()) < least else None
 
 def gopher_stop_words(text:str, least:int=2, words:Collection[str]=STOP_WORDS["en"])->str|None: # different ones
     return "no sentences" if len(set(text.lower().split()) & set(words)) < least else None
 
 # %% ../nbs/02b_clean.ipynb #75ed9aae
-=======
-    share = _share(lambda word: any(map(str.isalpha, word)), text.split())
-    return "too few letters" if share < least else None
-
-def gopher_stop_words(
-    text:str,
-    least:int=2, # Different ones
-    words:Collection[str]=STOP_WORDS["en"],
-)->str|None:
-=======
-    return "too few letters" if _share(lambda word: any(map(str.isalpha, word)), text.split()) < least else None
-
-def gopher_stop_words(text:str, least:int=2, words:Collection[str]=STOP_WORDS["en"])->str|None: # different ones
->>>>>>> nb-02d
-    return "no sentences" if len(set(text.lower().split()) & set(words)) < least else None
-
-# %% ../nbs/02b_clean.ipynb #7c99c849
->>>>>>> nb-02s
 def _repeated_chars(words, n):
     "Share of characters in n-grams that were seen before, none counted twice."
     seen, chars, i = set(), 0, 0
@@ -638,7 +332,6 @@ def gopher_repetition(text:str)->str|None: # the reason, or None
     whole = max(1, sum(map(len, words)))
     for n, limit in (2, 0.20), (3, 0.18), (4, 0.16):
         grams = Counter(zip(*(words[i:] for i in range(n))))
-<<<<<<< HEAD
         most = max((times*len("".join(gram)) for gram, times in grams.items() if times > 1), default=0)
         if most > limit*whole: return f"one {n}-gram over and over"
         if not most: return None # nothing of n words repeats, hence nothing longer
@@ -646,15 +339,6 @@ def gopher_repetition(text:str)->str|None: # the reason, or None
         share = _repeated_chars(words, n)
         if share > 0.20 - 0.01*n: return f"repeated {n}-grams" # 0.15 for 5 down to 0.10 for 10
         if not share: break
-=======
-        gram, times = max(grams.items(), key=lambda item: item[1]*sum(map(len, item[0])), default=((), 0))
-        if times > 1 and times*sum(map(len, gram))/whole > limit: return f"one {n}-gram over and over"
-    for n in range(5, 11):
-        share = _repeated_chars(words, n)
-        if share > 0.20 - 0.01*n: return f"repeated {n}-grams" # 0.15 for 5 down to 0.10 for 10
-        if not share: break # no repeated n-gram, hence no longer one
-    return None
->>>>>>> nb-02s
 
 # %% ../nbs/02b_clean.ipynb #ae98bb62
 _POLICY = ("javascript", "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
@@ -690,15 +374,7 @@ def judge(
     if len(text) > MAX_CHARS: return [f"length: over {MAX_CHARS:,} characters"]
     return [f"{name}: {reason}" for name, rule in filters.items() if (reason := rule(text))]
 
-<<<<<<< HEAD
-<<<<<<< HEAD
 # %% ../nbs/02b_clean.ipynb #e2ac5de4
-=======
-# %% ../nbs/02b_clean.ipynb #df202fc2
->>>>>>> nb-02s
-=======
-# %% ../nbs/02b_clean.ipynb #e2ac5de4
->>>>>>> nb-02d
 LEXICON = frozenset("""idiot idiots moron morons stupid loser losers scum trash hate kill killed
     breast breasts sex sexual gay lesbian""".split())
 
@@ -708,40 +384,15 @@ def lexicon_words(
     least:int=1, # Hits that make a reason; C4 takes one
 )->str|None:
     "Source: the rule of [@raffel2020t5]; what it does to whom: [@dodge2021documenting]."
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> nb-02d
     hits = (word in lexicon for word in re.findall(r"[^\W\d_]+", text.lower()))
     return "words of the lexicon" if sum(hits) >= least else None
 
 # %% ../nbs/02b_clean.ipynb #3654a849
-<<<<<<< HEAD
-=======
-    hits = sum(word in lexicon for word in re.findall(r"[^\W\d_]+", text.lower()))
-    return "words of the lexicon" if hits >= least else None
-
-# %% ../nbs/02b_clean.ipynb #240494bb
->>>>>>> nb-02s
-=======
->>>>>>> nb-02d
 def reweight(
     counts:dict[str, float], # {source: documents, bytes or tokens}, each >= 0
     temperature:float=1.0, # 1: as found; the larger, the more equal; > 0
 )->dict[str, float]: # {source: probability of drawing from it}; they sum to 1
-<<<<<<< HEAD
-<<<<<<< HEAD
     "Sampling weights. Raises: ValueError where there are none. Source: [@conneau2020xlmr], alpha = 1/temperature."
-=======
-    """Sampling weights of a mixture, proportional to counts to the power 1/temperature.
-
-    Raises: ValueError for a temperature or counts that give no distribution.
-    Source: [@conneau2020xlmr], with alpha = 1/temperature.
-    """
->>>>>>> nb-02s
-=======
-    "Sampling weights. Raises: ValueError where there are none. Source: [@conneau2020xlmr], alpha = 1/temperature."
->>>>>>> nb-02d
     if not temperature > 0: raise ValueError(f"temperature ({temperature}) must be greater than 0; 1 keeps the mix")
     if min(counts.values(), default=0) < 0 or not any(counts.values()):
         raise ValueError(f"counts ({counts}) must be 0 or more, one of them above 0")
