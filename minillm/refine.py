@@ -111,6 +111,7 @@ class CorpusConfig:
     near:float=0.8 # Similarity (Jaccard of 5-word shingles) from which two documents are copies; 1: the same words only
     val_share:float=0.01 # Held out, of documents whose source does not say
     bytes_per_token:float=4.0 # To estimate tokens before there is a tokenizer
+    piece_bytes:int=1_000_000 # A plain text file is cut at empty lines into documents of this size
     allow_private:bool=False # Fetch from private addresses too
     batch_bytes:int=8_000_000 # A worker's portion, and the unit of going on after a stop
     shard_bytes:int=256_000_000 # Text in one Parquet file
@@ -131,7 +132,7 @@ class CorpusConfig:
         if not self.bytes_per_token > 0: raise ValueError(f"bytes_per_token ({self.bytes_per_token}) must be above 0; try 4")
 
     def reading(self)->ReadConfig:
-        return ReadConfig(self.text_column, fetch=FetchConfig(allow_private=self.allow_private, cache=self.out/"pages"))
+        return ReadConfig(self.text_column, piece_bytes=self.piece_bytes, fetch=FetchConfig(allow_private=self.allow_private, cache=self.out/"pages"))
     def as_json(self)->dict: # All that the result depends on
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in ("out", "workers")}))
 

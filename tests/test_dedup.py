@@ -510,4 +510,4 @@ print(len(text), pairs.tolist(), resource.getrusage(resource.RUSAGE_SELF).ru_max
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     size, *pairs, peak = out.split()
-    assert int(size) > 48e6 and "".join(pairs) == "[[0,2]]" and float(peak) < 1800, out
+    assert int(size) > 48e6 and "".join(pairs) == "[[0,2]]" and float(peak) < 1200, out
