@@ -1,17 +1,20 @@
-"""Training tokens per CPU-second of nanogpt beside Hugging Face's GPT-2, and how long imports take.
+"""Training tokens per CPU-second of nanogpt beside Hugging Face's GPT-2, and how long imports take; then the other benches.
 
-usage: python tools/bench.py [--rounds 7]
+usage: python tools/bench.py [--rounds 7] [--alone]    (--alone: not the others, which are tools/bench_*.py)
 
 One thread, fp32, the same process-wide flags for both, rounds interleaved, median of the rounds. A step is forward,
 backward, clipping and AdamW. GPT-2 comes as transformers configures it (fused attention). The bar
-holds under torch's default precision of float32 products ("highest") and under the tour's ("medium").
+holds under torch's default precision of float32 products ("highest") and under the tour's ("medium"). All rows end up in
+nbs/results/bench.json, from which the README's table is made.
 """
-import argparse, statistics, subprocess, sys, time
+import argparse, os, statistics, subprocess, sys, time
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from course import record_bench
 from minillm.nanogpt import PRESETS, NanoGPT, NanoGPTConfig, next_token_loss
 
 BAR = 1.15  # Ours over theirs, at least
@@ -72,23 +75,29 @@ def start_time(*command: str) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--alone", action="store_true")
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    slow = []
+    slow, rows, rounds = [], [], args.rounds
     print(f"{'preset':8}{'precision':>10}{'nanogpt':>10}{'GPT-2':>10}{'ratio':>8}   tokens per CPU-second, median of {rounds}")
     for precision in ("highest", "medium"):
         torch.set_float32_matmul_precision(precision)
         for preset in SHAPES:
             ours, theirs = compare(preset, rounds)
             print(f"{preset:8}{precision:>10}{ours:10.0f}{theirs:10.0f}{ours / theirs:8.2f}", flush=True)
-            if ours / theirs < BAR: slow.append(f"{preset} at {precision}: {ours / theirs:.2f} < {BAR}")
+            rows.append(dict(what=f"training, {preset} shape, float32 products \"{precision}\"", peer="transformers GPT-2", ours=ours, theirs=theirs,
+                             unit="tokens/s", ratio=ours / theirs, bar=BAR))
     bare = start_time("-c", "pass")
     for name, command, most in (("import minillm", ("-c", "import minillm"), 0.1), ("minillm --help", ("-c", "from minillm.cli import main; main([\"--help\"])"), 1.0)):
         seconds = start_time(*command) - bare
         print(f"{name:18}{seconds:6.3f} s beyond Python's own start (limit {most:g})")
         if seconds > most: slow.append(f"{name}: {seconds:.2f} s > {most}")
-    if slow: print("below the bar: " + "; ".join(slow))
-    return 1 if slow else 0
+    if slow: print("too slow: " + "; ".join(slow))
+    failed = [record_bench("training", rows), len(slow)]
+    for script in () if args.alone else sorted(Path(__file__).parent.glob("bench_*.py")):
+        print(f"\n== {script.name}", flush=True)
+        failed.append(subprocess.run([sys.executable, script], env=os.environ | {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}).returncode)
+    return int(any(failed))
 
 
 if __name__ == "__main__": sys.exit(main())

@@ -1,5 +1,6 @@
 "What the other tools share: the notebooks, the modules behind them, fingerprints of code, this machine."
 import ast, hashlib, json, os, platform, re, shutil, subprocess
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,21 @@ def read_json(path: Path): return json.loads(path.read_text(encoding="utf-8"))
 def write_json(path: Path, value) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def record_bench(name: str, rows: list[dict]) -> int:
+    """Store a comparison's rows in nbs/results/bench.json; exit code 1, told by name, if one is below its bar.
+
+    rows: what, peer, ours, theirs, unit, ratio (ours over theirs; above 1 we are the faster), bar (or None).
+    """
+    path = RESULTS / "bench.json"
+    stored = read_json(path) if path.exists() else {}
+    stored[name] = dict(date=str(date.today()), commit=commit(), machine=machine(), rows=[
+        row | {k: float(f"{row[k]:.4g}") for k in ("ours", "theirs", "ratio")} for row in rows])
+    write_json(path, dict(sorted(stored.items())))
+    slow = [f"{row['what']} beside {row['peer']}: {row['ratio']:.2f} < {row['bar']:.2f}" for row in rows if row["bar"] and row["ratio"] < row["bar"]]
+    if slow: print("below the bar: " + "; ".join(slow))
+    return 1 if slow else 0
 
 
 def code_cells(path: Path) -> list[str]:
