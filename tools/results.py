@@ -5,6 +5,7 @@ usage: python tools/results.py [--all] [NAME...]
 import os, shutil, subprocess, sys, time
 from pathlib import Path
 
+import results_bpe, results_corpus, results_extraction
 from course import MODEL, RESULTS, ROOT, code_fingerprint, commit, machine, read_json, write_json
 
 SHAKESPEARE = Path(os.environ.get("SHAKESPEARE") or ROOT.parent / "shared" / "data" / "tinyshakespeare" / "input.txt")
@@ -30,29 +31,34 @@ def count(preset: str, vocab_size: int) -> int:
 
 
 def big() -> tuple[str, int, dict]:
-    "The preset 6m on the whole embedded documentation: its report becomes nbs/results/6m.html."
+    "The preset 6m on the whole embedded documentation, byte by byte: its report becomes nbs/results/6m.html."
     from minillm.tour import TourConfig, run_tour
     folder = ROOT / "runs" / f"6m-{code_fingerprint(EXPERIMENTS['6m'][1])[:8]}"  # other code begins anew
-    cfg = TourConfig(out=folder, preset="6m", minutes=24, lr=1.5e-3)
+    cfg = TourConfig(out=folder, vocab_size=260, preset="6m", minutes=24, lr=1.5e-3)
     report = run_tour(cfg)
     shutil.copyfile(report, RESULTS / "6m.html")
     samples, history = read_json(cfg.out / "samples/samples.json"), read_json(cfg.out / "base/history.json")
     bits = dict(samples["bits_per_byte"])
-    return (f"minillm tour --preset 6m --minutes 24 --lr 0.0015 --out {folder.relative_to(ROOT)}", cfg.seed, dict(
+    return (f"minillm tour --vocab-size 260 --preset 6m --minutes 24 --lr 0.0015 --out {folder.relative_to(ROOT)}", cfg.seed, dict(
         parameters=samples["parameters"], steps=read_json(cfg.out / "plan.json")["max_steps"], val_loss=samples["val_loss"],
         bits_per_byte=bits.pop("this model"), baselines={k: bits[k] for k in ("byte 3-gram", "byte 5-gram", "xz")},
-        known_words=samples["known_words"], habits=samples["habits"], corpus=read_json(cfg.out / "corpus/report.json"), history=history, sample=samples["text"],
+        known_words=samples["known_words"], habits=samples["habits"], corpus=read_json(cfg.out / "documents/documents.json"), history=history, sample=samples["text"],
         training_cpu_seconds=read_json(cfg.out / "timing.json")["train"]))
 
 
 EXPERIMENTS = {  # Name: the function, and the code its result depends on
     "nanogpt_cpu": (nanogpt_cpu, [*MODEL, *(f"minillm/{name}" for name in (
-        "nanogpt.py:PRESETS", "nanogpt.py:CharVocab", "nanogpt.py:generate", "tour.py:read_corpus", "tour.py:one_core",
-        "cli.py:NanoGPTRun", "cli.py:run_nanogpt")), "tools/results.py:nanogpt_cpu"]),
+        "nanogpt.py:PRESETS", "nanogpt.py:CharVocab", "nanogpt.py:generate", "tour.py:one_core",
+        "cli.py:read_corpus", "cli.py:NanoGPTRun", "cli.py:run_nanogpt")), "tools/results.py:nanogpt_cpu"]),
     "6m": (big, [*MODEL, *(f"minillm/{name}" for name in (
         "nanogpt.py:PRESETS", "nanogpt.py:generate", "nanogpt.py:ngram_bits_per_byte", "nanogpt.py:known_words", "nanogpt.py:habits",
-        "pydocs.py:page", *(f"tour.py:{f}" for f in ("embedded_corpus", "make_plan", "begin_training", "train_model", "sample_text",
-                                                     "baselines", "write_samples", "one_core")))), "tools/results.py:big"]),
+        "pydocs.py:page", "refine.py:clean_document", "corpus.py:compare", "bpe.py:train_bpe", "bpe.py:Tokenizer", *(f"tour.py:{f}" for f in (
+            "write_corpus", "write_tokens", "read_tokens", "tokens_per_byte", "make_plan", "begin_training", "train_model", "sample_text",
+            "baselines", "write_samples", "one_core")))), "tools/results.py:big"]),
+    "extraction": (results_extraction.extraction, results_extraction.CODE),
+    "tokenizer": (results_bpe.tokenizer_curve, results_bpe.CODE),
+    "web_code": (results_corpus.web_code, [*results_corpus.CORPUS, "tools/results_corpus.py:web_code", "tools/results_corpus.py:measured"]),
+    "corpus_memory": (results_corpus.corpus_memory, [*results_corpus.CORPUS, *(f"tools/results_corpus.py:{f}" for f in ("corpus_memory", "generate", "measured"))]),
 }
 
 
