@@ -1,4 +1,4 @@
-"""README.md from nbs/index.ipynb through nbconvert; the table of weeks comes from nbs/results/weeks.json.
+"""README.md from nbs/index.ipynb through nbconvert; its tables come from nbs/results/weeks.json and bench.json.
 
 usage: python tools/readme.py
 """
@@ -7,8 +7,6 @@ import sys
 import nbformat
 
 from course import NBS, RESULTS, ROOT, read_json
-
-TABLE = "weeks-table"  # Tag of the cell that shows the table
 
 
 def weeks_table() -> str:
@@ -20,6 +18,24 @@ def weeks_table() -> str:
     machine = measured["machine"]
     return "\n".join(rows) + (f"\n\nMinutes are of one core. Measured by `make measure` on {measured['date']}: {machine['cores']} cores ({machine['cpu']}), "
                               f"Python {machine['python']}, torch {machine['torch']}.")
+
+
+def bench_table() -> str:
+    "What was compared, with whom, both rates and their ratio, as measured."
+    measured = read_json(RESULTS / "bench.json")
+    rows = ["| what | beside | ours | theirs | ratio | bar |", "|---|---|---|---|---|---|"]
+    for name in ("training", "extraction", "duplicates", "tokenizer"):
+        for r in measured[name]["rows"]:
+            bar = f"{r['bar']:.2f}" if r["bar"] else ""
+            rows.append(f"| {r['what']} | {r['peer']} | {number(r['ours'])} {r['unit']} | {number(r['theirs'])} {r['unit']} | {r['ratio']:.2f} | {bar} |")
+    machine = measured["training"]["machine"]
+    return "\n".join(rows) + f"\n\nMeasured by `make bench` on {measured['training']['date']} ({machine['cpu']}, Python {machine['python']}, torch {machine['torch']})."
+
+
+def number(value: float) -> str: return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+TABLES = {"weeks-table": weeks_table, "bench-table": bench_table}  # Tag of the cell that shows it
 
 
 def convert() -> str:
@@ -35,11 +51,12 @@ def convert() -> str:
 
 
 def main() -> int:
-    "Put the measured table into the index's output, then convert."
+    "Put the measured tables into the index's outputs, then convert."
     path = NBS / "index.ipynb"
     nb = nbformat.read(path, as_version=4)
-    cell = next(c for c in nb.cells if TABLE in c.metadata.get("tags", []))
-    cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": weeks_table(), "text/plain": "table of weeks"})]
+    for cell in nb.cells:
+        for tag in TABLES.keys() & set(cell.metadata.get("tags", [])):
+            cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": TABLES[tag](), "text/plain": tag})]
     nbformat.write(nb, path)
     (ROOT / "README.md").write_text(convert(), encoding="utf-8")
     return 0
