@@ -224,7 +224,7 @@ def _bare(part): # a way of cutting without what does not move a cut
     if part["type"] == "Sequence": return [_bare(p) for p in part["pretokenizers"]]
     return ("ByteLevel", part["add_prefix_space"], part.get("use_regex", True)) if part["type"] == "ByteLevel" else part
 
-# %% ../nbs/03b_tokenizer.ipynb #1d4e045e
+# %% ../nbs/03b_tokenizer.ipynb #bd64748f
 def _build(vocab, merges, special, pattern, template):
     "A Tokenizer from tokens as files spell them; special tokens that are not among them follow them, as in `tokenizers`."
     for name, i in special.items():
@@ -232,11 +232,11 @@ def _build(vocab, merges, special, pattern, template):
     text, byte_of = {i: t for t, i in vocab.items()}, {c: b for b, c in enumerate(BYTE_CHARS)}
     if set(text) != set(range(len(vocab))) or bool in map(type, text):
         raise ValueError(f"the ids of its {len(vocab)} tokens are not 0 to {len(vocab) - 1}, each once")
-    for token in vocab.keys() - special.keys():
+    for token in (plain := vocab.keys() - special.keys()):
         if not token or set(token) - byte_of.keys(): raise ValueError(f"the token {token!r} is not written as bytes")
     if lost := [c for c in BYTE_CHARS if c not in vocab or c in special]: raise ValueError(f"the byte {lost[0]!r} is no token")
     for pair in merges:
-        if len(pair) != 2 or {*pair, "".join(pair)} - (vocab.keys() - special.keys()):
+        if len(pair) != 2 or {*pair, "".join(pair)} - plain:
             raise ValueError(f"the merge {pair!r} is not of two tokens that make a third")
     tokens = [text[i].encode() if text[i] in special else bytes([byte_of[c] for c in text[i]]) for i in range(len(text))]
     return Tokenizer(tokens, [(vocab[a], vocab[b]) for a, b in merges], special, pattern, template)
