@@ -17,12 +17,11 @@ from pathlib import Path
 
 from .bpe import BYTE_CHARS, PATTERNS, SPECIAL_TOKENS, Tokenizer, _mend, pretokenize, train_bpe
 
-# %% ../nbs/03b_tokenizer.ipynb #1a2342c1
+# %% ../nbs/03b_tokenizer.ipynb #11766033
 def visible(
     token:bytes,
 )->str: # A newline as ⏎, a tab as ⇥, what is no character or could steer a terminal as its code
-    text = token.decode("utf-8", "backslashreplace")
-    shown = {"\n": "⏎", "\t": "⇥"}
+    text, shown = token.decode("utf-8", "backslashreplace"), {"\n": "⏎", "\t": "⇥"}
     return "".join(c if c.isprintable() else shown.get(c) or c.encode("unicode_escape").decode() for c in text)
 
 # %% ../nbs/03b_tokenizer.ipynb #bd64f650
@@ -93,10 +92,10 @@ def shrink(
     n = tokenizer.made.index(vocab_size - 1) + 1 if vocab_size > least else 0
     return Tokenizer(tokenizer.vocab[:vocab_size], tokenizer.merges[:n], tokenizer.special_tokens, tokenizer.pattern)
 
-# %% ../nbs/03b_tokenizer.ipynb #864772e3
+# %% ../nbs/03b_tokenizer.ipynb #81b6244c
 def _turns(messages, add_generation_prompt):
     "(role, content) of each message; one line for what is not a conversation."
-    said = [(m.get("role", ""), m.get("content")) for m in messages]
+    said = [(m.get("role", ""), m.get("content")) if isinstance(m, dict) else ("", None) for m in messages]
     first = int(bool(said) and said[0][0] == "system")
     if len(said) <= first:
         raise ValueError("messages hold no user's message; begin with one, after an optional system message")
@@ -157,7 +156,7 @@ def apply_chat_template(
     prompt = [start, *tokenizer.encode("assistant\n")] if add_generation_prompt else []
     return ids + prompt, mask + [0]*len(prompt)
 
-# %% ../nbs/03b_tokenizer.ipynb #726ce05d
+# %% ../nbs/03b_tokenizer.ipynb #200cb42f
 _FLAGS = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=True) # found anywhere, as it stands
 
 def _cutting(pattern):
@@ -182,8 +181,8 @@ def to_json(
 def _write(path, value):
     "Under its name a file is whole or not there."
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    if not isinstance(value, str): value = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    part.write_text(value, encoding="utf-8", newline="\n")
+    text = value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    part.write_text(text, encoding="utf-8", newline="\n")
     part.replace(path)
 
 # %% ../nbs/03b_tokenizer.ipynb #e7f8ba67
@@ -225,7 +224,7 @@ def _bare(part): # a way of cutting without what does not move a cut
     if part["type"] == "Sequence": return [_bare(p) for p in part["pretokenizers"]]
     return ("ByteLevel", part["add_prefix_space"], part.get("use_regex", True)) if part["type"] == "ByteLevel" else part
 
-# %% ../nbs/03b_tokenizer.ipynb #1d4e045e
+# %% ../nbs/03b_tokenizer.ipynb #bd64748f
 def _build(vocab, merges, special, pattern, template):
     "A Tokenizer from tokens as files spell them; special tokens that are not among them follow them, as in `tokenizers`."
     for name, i in special.items():
@@ -233,11 +232,11 @@ def _build(vocab, merges, special, pattern, template):
     text, byte_of = {i: t for t, i in vocab.items()}, {c: b for b, c in enumerate(BYTE_CHARS)}
     if set(text) != set(range(len(vocab))) or bool in map(type, text):
         raise ValueError(f"the ids of its {len(vocab)} tokens are not 0 to {len(vocab) - 1}, each once")
-    for token in vocab.keys() - special.keys():
+    for token in (plain := vocab.keys() - special.keys()):
         if not token or set(token) - byte_of.keys(): raise ValueError(f"the token {token!r} is not written as bytes")
     if lost := [c for c in BYTE_CHARS if c not in vocab or c in special]: raise ValueError(f"the byte {lost[0]!r} is no token")
     for pair in merges:
-        if len(pair) != 2 or {*pair, "".join(pair)} - (vocab.keys() - special.keys()):
+        if len(pair) != 2 or {*pair, "".join(pair)} - plain:
             raise ValueError(f"the merge {pair!r} is not of two tokens that make a third")
     tokens = [text[i].encode() if text[i] in special else bytes([byte_of[c] for c in text[i]]) for i in range(len(text))]
     return Tokenizer(tokens, [(vocab[a], vocab[b]) for a, b in merges], special, pattern, template)
@@ -292,14 +291,16 @@ def load_tokenizer(
     if (path/"vocab.json").exists() and (path/"merges.txt").exists(): return _from_gpt2(path)
     raise ValueError(f"{path} holds no tokenizer.json, nor vocab.json with merges.txt; save_tokenizer writes the first")
 
-# %% ../nbs/03b_tokenizer.ipynb #516d9b2f
+# %% ../nbs/03b_tokenizer.ipynb #eb248ced
 def corpus_files(
     corpus:str|Path, # Folder of `minillm corpus`, of Parquet, .txt or .md files; or one such file
     split:str="train", # Of shards named train-*.parquet, val-*.parquet; anything else is "train"
 )->list[Path]:
     "Raises: ValueError if there is nothing to read; FileNotFoundError."
     corpus = Path(corpus)
-    if not corpus.exists(): raise FileNotFoundError(f"{corpus} does not exist; minillm corpus SOURCE --out {corpus} makes one")
+    stopped = (corpus/"work").is_dir() and not (corpus/"report.json").exists() # half-way through minillm corpus
+    if stopped or not corpus.exists():
+        raise FileNotFoundError(f"{corpus} is not there or not finished; minillm corpus SOURCE --out {corpus} makes it")
     shards, named = sorted(corpus.glob("*.parquet")), sorted(corpus.glob(f"{split}-*.parquet"))
     if named or split != "train": return named
     files = [corpus] if corpus.is_file() else shards or sorted(p for p in corpus.rglob("*") if p.suffix in (".txt", ".md"))
@@ -320,7 +321,7 @@ def corpus_texts(
             for rows in parquet.ParquetFile(file).iter_batches(64, columns=[column]): yield from filter(None, rows[0].to_pylist())
         except (ValueError, ArrowException) as e: raise ValueError(f"{file} cannot be read: {str(e).splitlines()[0]}") from None
 
-# %% ../nbs/03b_tokenizer.ipynb #d7941927
+# %% ../nbs/03b_tokenizer.ipynb #1b9929b8
 PRESETS = dict(tiny=512, docs=8192, code=32_768, large=50_000) # Tokens; large for real corpora, of a gigabyte and more
 
 @dataclass
@@ -342,10 +343,9 @@ def run_tokenizer(
 )->Path: # The folder
     "Leaves a folder as it is that was made from the same files with the same settings."
     splits = {split: files for split in ("train", "val") if (files := corpus_files(cfg.corpus, split))}
-    config = asdict(cfg) | dict(corpus=None, out=None, special_tokens=list(cfg.special_tokens)) # a folder may move
+    config, report = asdict(cfg) | dict(corpus=None, out=None, special_tokens=list(cfg.special_tokens)), cfg.out/"report.json"
     made_from = dict(config=config, inputs={
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for files in splits.values() for file in files})
-    report = cfg.out/"report.json"
     if report.exists() and made_from.items() <= _read_json(report).items() and (cfg.out/"tokenizer.json").exists(): return cfg.out
     texts, start = lambda split: corpus_texts(splits[split], cfg.column), time.process_time()
     tokenizer = train_bpe(texts("train"), cfg.vocab_size or PRESETS[cfg.preset], cfg.special_tokens, cfg.pattern)
