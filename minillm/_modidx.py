@@ -156,6 +156,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.fetch._request': ('fetch.html#_request', 'minillm/fetch.py'),
                                'minillm.fetch._save_page': ('fetch.html#_save_page', 'minillm/fetch.py'),
                                'minillm.fetch._trafilatura': ('fetch.html#_trafilatura', 'minillm/fetch.py'),
+                               'minillm.fetch._unescape': ('fetch.html#_unescape', 'minillm/fetch.py'),
                                'minillm.fetch.backoff': ('fetch.html#backoff', 'minillm/fetch.py'),
                                'minillm.fetch.best_run': ('fetch.html#best_run', 'minillm/fetch.py'),
                                'minillm.fetch.decode_html': ('fetch.html#decode_html', 'minillm/fetch.py'),

@@ -7,9 +7,9 @@ __all__ = ['FetchConfig', 'Page', 'Target', 'parse_url', 'is_public', 'resolve',
            'backoff', 'fetch_pages', 'sitemap_urls', 'decode_html', 'strip_tags', 'text_blocks', 'best_run',
            'density_extract', 'Extracted', 'extract']
 
-# %% ../nbs/02a_fetch.ipynb #d0636811
-import codecs, hashlib, http.client, io, ipaddress, json, math, os, re, socket, ssl, string, time, zlib
-from collections.abc import Callable, Iterable, Iterator
+# %% ../nbs/02a_fetch.ipynb #72fa2f11
+import codecs, hashlib, http.client, io, ipaddress, itertools, json, math, os, re, socket, ssl, time, zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -20,7 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from . import __version__
 
-# %% ../nbs/02a_fetch.ipynb #a6e92f72
+# %% ../nbs/02a_fetch.ipynb #966a371c
 @dataclass(frozen=True)
 class FetchConfig:
     "How politely, how patiently and how carefully pages are fetched."
@@ -31,7 +31,6 @@ class FetchConfig:
     retries:int = 3 # After a busy answer (429, 5xx) or a broken connection
     backoff_s:float = 1.0 # Wait before the first retry, doubled for each further one
     max_wait_s:float = 60.0 # A site that asks for longer pauses is left alone
-    redirects:int = 5 # Followed at most
     content_types:tuple[str, ...] = ("text/html", "application/xhtml+xml", "text/plain")
     allow_private:bool = False # Also addresses and ports that are not the public web's: tests, intranets
     cache:Path|None = None # Folder of fetched pages; a second run goes on where the first one stopped
@@ -39,7 +38,7 @@ class FetchConfig:
     def __post_init__(self):
         if not re.fullmatch(r"[A-Za-z][\w-]*(/[!-~]+)?( [ -~]+)?", self.user_agent, re.A):
             raise ValueError(f"user_agent ({self.user_agent!r}) must be a name and an address; try 'mybot/1.0 (+https://...)'")
-        for name, least in dict(delay_s=0, timeout_s=0.001, max_bytes=1, retries=0, backoff_s=0, redirects=0).items():
+        for name, least in dict(delay_s=0, timeout_s=0.001, max_bytes=1, retries=0, backoff_s=0, max_wait_s=0).items():
             if not (value := getattr(self, name)) >= least: raise ValueError(f"{name} ({value}) must be at least {least}")
 
 # %% ../nbs/02a_fetch.ipynb #b2337b95
@@ -53,12 +52,10 @@ class Page:
     reason:str = "" # Why the page cannot be had, e.g. "content type (image/png)"; empty for a good page
     final_url:str = "" # Where redirects led
 
-# %% ../nbs/02a_fetch.ipynb #072541d6
-_PLAIN = string.ascii_letters + string.digits + "-._~"
-
+# %% ../nbs/02a_fetch.ipynb #c2a449cf
 def _canonical_path(path):
     "One spelling: escapes only where they are needed, no dot segments."
-    spell = lambda m: c if (c := chr(int(m[1], 16))) in _PLAIN else m[0].upper()
+    spell = lambda m: c if re.match(r"[\w.~-]", c := chr(int(m[1], 16)), re.A) else m[0].upper()
     path, mark, query = re.sub("%([0-9A-Fa-f]{2})", spell, quote(path, "/?:@!$&'()*+,;=~%")).partition("?")
     kept = []
     for part in re.sub(r"/\.\.?$", r"\g<0>/", path).split("/")[1:]: # "/a/.." is the folder "/a/../"
@@ -66,7 +63,7 @@ def _canonical_path(path):
         elif part != ".": kept.append(part)
     return "/" + "/".join(kept) + mark + query
 
-# %% ../nbs/02a_fetch.ipynb #036f3005
+# %% ../nbs/02a_fetch.ipynb #24551599
 _PORTS, _WEB_PORTS = dict(http=80, https=443), (80, 443, 8080, 8443)
 
 class Target(NamedTuple):
@@ -76,21 +73,21 @@ class Target(NamedTuple):
     port:int
     path:str # Begins with "/", query included, fragment left out
 
-def parse_url(url:str, allow_private:bool=False)->Target: # A URL from anywhere; `allow_private` allows any port
+def parse_url(url:str, allow_private:bool=False, base:str="")->Target: # `allow_private`: any port; `base`: where the URL stood
     "Raises: ValueError with the reason why a URL is not asked."
     if len(url) > 8_000: raise ValueError(f"bad URL ({len(url):,} characters)")
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(urljoin(base, url.strip()))
         host, port, scheme = (parts.hostname or "").rstrip("."), parts.port, parts.scheme
         if not host.isascii(): host = host.encode("idna").decode()
         path = _canonical_path(parts.path + (f"?{parts.query}" if parts.query else ""))
     except ValueError as e: raise ValueError(f"bad URL ({e})") from None # a UnicodeError is one too
     if scheme not in _PORTS: raise ValueError(f"not http(s) ({scheme or url[:20]})")
     if "@" in parts.netloc or not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host): raise ValueError("bad URL (host)")
-    port = _PORTS[scheme] if port is None else port
+    if port is None: port = _PORTS[scheme]
     if not allow_private and port not in _WEB_PORTS: raise ValueError(f"not a web port ({port})")
-    shown = f"[{host}]" if ":" in host else host
-    return Target(f"{scheme}://{shown}" + (f":{port}" if port != _PORTS[scheme] else ""), host, port, path)
+    shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port != _PORTS[scheme] else "")
+    return Target(f"{scheme}://{shown}", host, port, path)
 
 # %% ../nbs/02a_fetch.ipynb #c2907d74
 def is_public(address:str)->bool: # Numeric, as a resolver gives it; an IPv6 scope ("%eth0") may follow
@@ -99,16 +96,11 @@ def is_public(address:str)->bool: # Numeric, as a resolver gives it; an IPv6 sco
     if ip.version == 6 and (ip not in ipaddress.ip_network("2000::/3") or ip.sixtofour): return False
     return ip.is_global and not ip.is_multicast
 
-# %% ../nbs/02a_fetch.ipynb #fb863be5
-def resolve(
-    host:str, port:int, # A name, or an address in any notation that the system understands
-    allow_private:bool=False, lookup:Callable|None=None, # Do not check; what to ask instead of `socket.getaddrinfo`
-)->list[str]: # Numeric addresses to connect to, without asking again
-    "Asks once, checks all. Raises: ValueError for unknown names and private addresses, OSError if nobody could say."
+# %% ../nbs/02a_fetch.ipynb #9cc86d96
+def resolve(host:str, port:int, allow_private:bool=False, lookup=None)->list[str]: # A name or an address in any notation
+    "Numbers to connect to, asked for once and all checked. Raises: ValueError if unknown or private, OSError if nobody knew."
     try: found = (lookup or socket.getaddrinfo)(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as e:
-        if e.errno == socket.EAI_AGAIN: raise
-        raise ValueError(f"unknown host ({host})") from None
+    except socket.gaierror as e: raise e if e.errno == socket.EAI_AGAIN else ValueError(f"unknown host ({host})") from None
     addresses = list(dict.fromkeys(info[4][0] for info in found))
     if not allow_private and (private := [a for a in addresses if not is_public(a)]):
         raise ValueError(f"private address ({host} is {private[0]})")
@@ -128,7 +120,17 @@ class _Until(io.RawIOBase):
         self.sock.settimeout(_left(self.until))
         return self.sock.recv_into(buffer)
 
-# %% ../nbs/02a_fetch.ipynb #b841b965
+# %% ../nbs/02a_fetch.ipynb #2d5727d8
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+def looks_binary(body:bytes)->bool: # Its first 4,096 bytes are looked at
+    "Is it a picture, an archive, a PDF, rather than text in any encoding?"
+    head = body[:4096]
+    if head.startswith(tuple(_MARKS)): return False
+    control = len(re.findall(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]", head)) # without tab, line ends, escape
+    return head.startswith((b"%PDF-", b"\x1f\x8b", b"PK\x03\x04")) or b"\0" in head or control > len(head)/20
+
+# %% ../nbs/02a_fetch.ipynb #5919f8e3
 def _read_body(response, cfg, types):
     "All of it. Raises: ValueError for what is not wanted, IncompleteRead for what ends early."
     header = lambda name: response.headers.get(name, "").partition(";")[0].strip().lower()[:80]
@@ -139,10 +141,12 @@ def _read_body(response, cfg, types):
     if packing not in ("", "identity", "gzip", "x-gzip"): raise ValueError(f"content encoding ({packing})")
     inflate = zlib.decompressobj(31) if "gzip" in packing else None # 31: gzip with its header
     body, size, most = bytearray(), 0, cfg.max_bytes
-    while max(length, size, len(body)) <= most and (chunk := response.read1(65_536)):
+    while max(length, size, len(body)) <= most and (chunk := response.read1(min(length - size, 65_536) if length else 65_536)):
         size += len(chunk)
         body += inflate.decompress(chunk, most + 1 - len(body)) if inflate else chunk
     if max(length, size, len(body)) > most: raise ValueError(f"too large (over {most:,} bytes)")
+    if inflate and inflate.unused_data: raise ValueError("content encoding (more than one gzip)")
+    if types and looks_binary(body): raise ValueError("binary file")
     if size < length or (inflate and size and not inflate.eof): raise http.client.IncompleteRead(b"")
     return bytes(body)
 
@@ -170,14 +174,6 @@ def _request(target, cfg, types):
         try: return response.status, response.headers, _read_body(response, cfg, types), ""
         except ValueError as e: return response.status, response.headers, b"", str(e)
 
-# %% ../nbs/02a_fetch.ipynb #5c8e1160
-def looks_binary(body:bytes)->bool: # Its first 4,096 bytes are looked at
-    "Is it a picture, an archive, a PDF, rather than text in any encoding?"
-    head = body[:4096]
-    if head.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)): return False
-    control = len(re.findall(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]", head)) # without tab, line ends, escape
-    return head.startswith((b"%PDF-", b"\x1f\x8b", b"PK\x03\x04")) or b"\0" in head or control > len(head)/20
-
 # %% ../nbs/02a_fetch.ipynb #150c6054
 def _matches(pattern, path):
     "Does a rule's pattern match the beginning of a path? `*` is anything, a final `$` the end."
@@ -201,53 +197,54 @@ class Robots:
         found = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(pattern, path)]
         return not self.problem and max(found, default=(0, True))[1]
 
-# %% ../nbs/02a_fetch.ipynb #1ccdafca
+# %% ../nbs/02a_fetch.ipynb #ac54f8c7
 def parse_robots(text:str, user_agent:str)->Robots: # The file, in which nothing is an error; our name is the first word
     "All groups that name us, else all groups for `*`. Source: [@koster2022rfc9309], 2.2.1."
     token = lambda name: re.match(r"\*|[\w-]*", name)[0].lower()
-    groups, heads, in_head = {}, [], False
-    lines = re.findall(r"(?im)^[ \t\ufeff]*(user-agent|allow|disallow|crawl-delay)[ \t]*:([^#\n]*)", text[:512_000])
+    me, groups, heads, in_head = token(user_agent), {}, set(), False
+    lines = re.findall(r"(?im)(?:^|\r)[ \t\ufeff]*(user-agent|allow|disallow|crawl-delay)[ \t]*:([^#\r\n]*)", text[:512_000])
     for key, value in ((key.lower(), value.strip()) for key, value in lines):
-        if key == "user-agent": heads = [*(heads if in_head else []), groups.setdefault(token(value), [])]
-        for group in heads*(key != "user-agent"): group.append((key, value))
+        if key == "user-agent": heads = (heads if in_head else set()) | ({token(value)} & {me, "*"})
+        for name in heads: groups.setdefault(name, []).append((key, value))
         in_head = key == "user-agent"
-    mine = groups.get(token(user_agent), groups.get("*", []))
+    mine = groups.get(me, groups.get("*", []))
     delays = [float(v) for key, v in mine if key == "crawl-delay" and re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", v)]
-    rules = [(_canonical_path(v) if v[0] == "/" else v, key == "allow") for key, v in mine if v.startswith(("/", "*"))]
+    rules = [(_canonical_path(v) if v[0] == "/" else v, k == "allow") for k, v in mine if "allow" in k and re.match("[/*]", v)]
     return Robots(tuple(rules), max(delays, default=0.0))
 
-# %% ../nbs/02a_fetch.ipynb #9785c47d
+# %% ../nbs/02a_fetch.ipynb #c189a54a
 def backoff(attempt:int, retry_after:str="", first_s:float=1.0)->float: # Seconds to wait before trying again, not bounded
     "`first_s` doubled with each attempt (0 is the first), or what the header asks for. Source: [@fielding2022rfc9110]."
     try: asked = parsedate_to_datetime(retry_after).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError, IndexError): # not a date
         asked = float(retry_after) if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after) else 0.0
-    return max(first_s*2.0**attempt, asked)
+    return max(first_s*2.0**min(attempt, 30), asked)
 
-# %% ../nbs/02a_fetch.ipynb #4533b576
+# %% ../nbs/02a_fetch.ipynb #126eaf8a
 class _Crawl:
-    "One crawl's memory: when each host was asked last, and what its robots.txt said."
-    def __init__(self, cfg): self.cfg, self.robots, self.last = cfg, {}, {}
+    "One crawl's memory: what each site's robots.txt said; when each host was asked last, and how that went."
+    def __init__(self, cfg): self.cfg, self.robots, self.hosts = cfg, {}, {}
 
     def ask(self, url, target, types):
         "(page, where it redirects to): one address, asked until it answers or patience ends."
-        cfg, again, attempt, wait_s = self.cfg, True, -1, 0.0
+        cfg, status, headers, body, reason = self.cfg, 0, {}, b"", "busy host"
         pause_s = max(cfg.delay_s, self.robots.get(target.origin, Robots()).delay_s)
-        while again and (attempt := attempt + 1) <= cfg.retries:
-            due = self.last.get(target.host, -math.inf) + max(pause_s, wait_s)
-            time.sleep(max(0.0, due - time.monotonic()))
-            status, headers, body = 0, {}, b""
+        for _ in range(cfg.retries + 1):
+            last, asked_s, failures = self.hosts.get(target.host, (-math.inf, 0.0, 0))
+            wait_s = last + max(pause_s, asked_s) - time.monotonic()
+            if wait_s > max(pause_s, cfg.max_wait_s): reason = f"{reason} (to wait {wait_s:.0f} s)"; break
+            time.sleep(max(0.0, wait_s))
+            status, headers, body, again = 0, {}, b"", True
             try: status, headers, body, reason = _request(target, cfg, types)
             except TimeoutError: reason = f"timeout ({cfg.timeout_s:g} s)"
-            except ValueError as e: reason, again = str(e)[:200], False # a wrong certificate is one too
+            except ssl.SSLCertVerificationError as e: reason, again = f"certificate ({e.verify_message})", False
+            except ValueError as e: reason, again = str(e)[:200], False
             except (OSError, http.client.HTTPException, zlib.error) as e: reason = f"connection ({type(e).__name__})"
             again = again and status in (0, 429, 500, 502, 503, 504)
-            wait_s = backoff(attempt, headers.get("Retry-After", ""), cfg.backoff_s) if again else 0.0
-            if wait_s > cfg.max_wait_s: reason, again = f"{reason} (to wait {wait_s:.0f} s)", False
-            self.last[target.host] = time.monotonic()
-        if types and looks_binary(body): body, reason = b"", "binary file"
-        there = headers.get("Location", "") if status in (301, 302, 303, 307, 308) else ""
-        there = there.encode("latin-1", "replace").decode("utf-8", "replace") # as browsers read it
+            asked_s = backoff(failures, headers.get("Retry-After", ""), cfg.backoff_s) if again else 0.0
+            self.hosts[target.host] = (time.monotonic(), asked_s, (failures + 1)*again)
+            if not again: break
+        there = headers.get("Location", "").encode("latin-1").decode(errors="replace") if 300 < status < 309 else ""
         return Page(url, status, headers.get("Content-Type", ""), body, reason, target.origin + target.path), there
 
     def refusal(self, target):
@@ -263,31 +260,29 @@ class _Crawl:
 
     def get(self, url, types, obey=True):
         "A page; redirects are followed, and each is checked like a new URL."
-        at, there = url, url
-        for _ in range(self.cfg.redirects + 1):
-            try: target = parse_url(urljoin(at, there), self.cfg.allow_private)
+        at, there = "", url
+        for _ in range(6): # five redirects: what the standard asks for robots.txt
+            try: target = parse_url(there, self.cfg.allow_private, at)
             except ValueError as e: return Page(url, reason=str(e))
             at = target.origin + target.path
             if obey and (reason := self.refusal(target)): return Page(url, reason=reason, final_url=at)
             page, there = self.ask(url, target, types)
             if not there: return page
-        return Page(url, reason=f"too many redirects ({self.cfg.redirects})", final_url=at)
+        return Page(url, reason="too many redirects (5)", final_url=at)
 
-# %% ../nbs/02a_fetch.ipynb #d88117fe
+# %% ../nbs/02a_fetch.ipynb #603be67b
 def _load_page(file, url):
     "None if there is no such file, or if it is not as it was written."
     try:
-        head, _, body = file.read_bytes().partition(b"\n")
-        page = Page(**json.loads(head))
-        return replace(page, body=body) if (page.url, page.body) == (url, len(body)) else None
-    except (OSError, ValueError, TypeError): return None
+        page = Page(**json.loads(zlib.decompress(file.read_bytes())))
+        return replace(page, body=page.body.encode("latin-1")) if page.url == url else None
+    except (OSError, ValueError, TypeError, zlib.error): return None
 
 def _save_page(file, page):
     "All of it or nothing."
-    head = json.dumps(asdict(page) | {"body": len(page.body)}).encode() # the body itself follows
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.part") # never read; whoever is killed leaves no half page
-    part.write_bytes(head + b"\n" + page.body)
+    part.write_bytes(zlib.compress(json.dumps(asdict(page) | {"body": page.body.decode("latin-1")}).encode(), 1))
     os.replace(part, file)
 
 def fetch_pages(urls:Iterable[str], cfg:FetchConfig)->Iterator[Page]: # One for each URL, in order, good or with a reason
@@ -295,21 +290,24 @@ def fetch_pages(urls:Iterable[str], cfg:FetchConfig)->Iterator[Page]: # One for 
     crawl = _Crawl(cfg)
     for url in urls:
         name = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
-        file = cfg.cache/name[:2]/f"{name}.page" if cfg.cache else None
+        file = Path(cfg.cache, name[:2], f"{name}.page") if cfg.cache else None
         if not (page := file and _load_page(file, url)):
             page = crawl.get(url, cfg.content_types)
             if file and (not page.reason or page.status in (404, 410)): _save_page(file, page)
         yield page
 
-# %% ../nbs/02a_fetch.ipynb #73f2db3d
+# %% ../nbs/02a_fetch.ipynb #41b4d1c7
+def _unescape(text): return unescape(re.sub("&#[0-9]{99,}", "&#0", text)) # Python refuses numbers of thousands of digits
+
 def _read_sitemap(body, most):
-    "(is it an index?, its addresses). Raises: ValueError if it is no sitemap, or may be a bomb."
-    if body.startswith(b"\x1f\x8b"): body = zlib.decompressobj(31).decompress(body, most + 1)
-    if len(body) > most: raise ValueError(f"too large (over {most:,} bytes)")
+    "(is it an index?, its addresses). Raises: ValueError or zlib.error if it is no sitemap, or may be a bomb."
+    if body.startswith(b"\x1f\x8b"):
+        body = (inflate := zlib.decompressobj(31)).decompress(body, most + 1)
+        if len(body) > most or not inflate.eof: raise ValueError(f"bad sitemap (gzip, broken or over {most:,} bytes)")
     text = body.decode("utf-8", "replace")
     root = re.search(r"<(urlset|sitemapindex|!DOCTYPE)\b", text, re.I)
     if not root or root[1].startswith("!"): raise ValueError(f"bad sitemap ({'a document type' if root else 'no urlset'})")
-    return root[1] == "sitemapindex", [unescape(loc.strip()) for loc in re.findall(r"<loc>(?:<!\[CDATA\[)?([^<\]]*)", text)]
+    return root[1] == "sitemapindex", [_unescape(loc.strip()) for loc in re.findall(r"<loc>(?:<!\[CDATA\[)?([^<\]]*)", text)]
 
 def sitemap_urls(url:str, cfg:FetchConfig)->tuple[list[str], list[tuple[str, str]]]: # Pages; problems as (URL, reason)
     "The pages, each once, that a sitemap or an index of sitemaps lists, gzipped or not. Source: [@sitemaps2016protocol]."
@@ -319,15 +317,17 @@ def sitemap_urls(url:str, cfg:FetchConfig)->tuple[list[str], list[tuple[str, str
         try:
             if page.reason: raise ValueError(page.reason)
             is_index, locations = _read_sitemap(page.body, cfg.max_bytes)
-            for loc in locations:
-                if urlsplit(loc).netloc.lower() != urlsplit(url).netloc.lower(): problems.append((loc, "other host"))
-                elif len(urls) >= 50_000 or len(seen) >= 500: raise ValueError("too many (50,000 pages or 500 sitemaps)")
-                elif not is_index: urls[loc] = None
-                elif loc not in seen: seen.add(loc); todo.append(loc)
-        except (ValueError, zlib.error) as e: problems.append((page.url, str(e)))
+        except (ValueError, zlib.error) as e: problems.append((page.url, str(e))); continue
+        for loc in locations:
+            try: host = parse_url(loc, cfg.allow_private).host
+            except ValueError as e: problems.append((loc, str(e))); continue
+            if len(urls) + len(seen) > 50_000: problems.append((page.url, "too many (50,000)")); break
+            if host != parse_url(url, cfg.allow_private).host: problems.append((loc, "other host"))
+            elif not is_index: urls[loc] = None
+            elif loc not in seen: seen.add(loc); todo.append(loc)
     return list(urls), problems
 
-# %% ../nbs/02a_fetch.ipynb #212c0e8f
+# %% ../nbs/02a_fetch.ipynb #d32620ad
 _TEXT = re.compile(r"utf-16(-[bl]e)?|cp[0-9]{3,4}|iso8859-[0-9]+|koi8-[ru]|gb18030|big5\w*|euc_jp|iso2022_jp\w*|mac-\w+")
 _MEANT = dict(pair.split("=") for pair in """ascii=cp1252 iso8859-1=cp1252 iso8859-9=cp1254 gb2312=gb18030
     gbk=gb18030 shift_jis=cp932 euc_kr=cp949""".split()) # what browsers take a name for
@@ -340,40 +340,40 @@ def _codec(label):
 
 def decode_html(body:bytes, content_type:str="")->str: # The header may be empty; what cannot be read is U+FFFD
     "Text of a page whose encoding is declared, wrongly declared or not declared. Source: [@whatwg2014encoding]."
-    for mark, name in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
-        if body.startswith(mark): return body[len(mark):].decode(name, "replace")
+    if mark := next(filter(body.startswith, _MARKS), b""): return body[len(mark):].decode(_MARKS[mark], "replace")
     tags = re.findall(r"(?is)<(?:meta|\?xml)\b[^>]*", body[:4096].decode("ascii", "replace"))
     labels = re.findall(r"""(?i)(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]{1,40})""", " ".join([content_type, *tags]))
-    declared = [name for label in labels if (name := _codec(label))]
+    declared = [name for label in labels if (name := _codec(label)) and (name[:6] != "utf-16" or b"\0" in body)]
     if declared and declared[0].startswith(("utf-16", "iso2022")): return body.decode(declared[0], "replace")
     text = body.decode("utf-8", "replace")
     bad = text.count("\ufffd")
-    if bad == 0 or len(re.findall(r"[^\0-\x7f]", text)) > 2*bad: return text # UTF-8, perhaps with some broken letters
+    if bad == 0 or sum(map(len, re.findall(r"[^\0-\x7f]+", text))) > 2*bad: return text # UTF-8, perhaps with some broken letters
     return body.decode(declared[0] if declared else "cp1252", "replace")
 
-# %% ../nbs/02a_fetch.ipynb #8f7dcd9b
+# %% ../nbs/02a_fetch.ipynb #c73fd8bc
 _TOKEN = re.compile(r"""<!--.*?(?:-->|\Z)|([^<]+|<(?![a-z!?/]))
     |<(script|style|noscript|template|svg|iframe|textarea|select|title|object|button)\b.*?(?:</\2\s*>|\Z)
-    |<(/?)([a-z][^\s/>]*)(?:"[^"]*"|'[^']*'|[^>])*(?:>|\Z)|<[!?/][^>]*(?:>|\Z)""", re.S | re.I | re.X)
+    |<(/?)([a-z][^\s/>]*)(?:=\s*(?:"[^"]*"|'[^']*')|[^>])*(?:>|\Z)|<[!?/][^>]*(?:>|\Z)""", re.S | re.I | re.X)
 
 def strip_tags(html:str)->str: # Broken or hostile HTML too: the time is linear in its length
     "All text outside tags, comments, scripts and styles: the article and its furniture."
-    return " ".join(unescape("".join(m[1] or " " for m in _TOKEN.finditer(html))).split())
+    return " ".join(_unescape("".join(m[1] or " " for m in _TOKEN.finditer(html))).split())
 
-# %% ../nbs/02a_fetch.ipynb #f7e09b54
+# %% ../nbs/02a_fetch.ipynb #7111f8ea
 _INLINE = frozenset("""a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark
     q s samp small span strike strong sub sup time tt u var wbr""".split())
+_WORD = re.compile(r"[\u2e80-\u9fff]{1,2}|[^\s\u2e80-\u9fff]+") # Chinese and Japanese have no spaces: two letters count
 
 def text_blocks(html:str)->list[tuple[str, int, int]]: # (text, words, words inside links), in order
     "Pieces of a page between line-breaking tags, without empty ones. Source: [@kohlschutter2010boilerplate]."
     blocks, pieces, words, linked, in_link = [], [], 0, 0, False
-    for data, _, closing, tag in [*_TOKEN.findall(html), ("", "", "", "p")]:
+    for data, _, closing, tag in itertools.chain((m.groups("") for m in _TOKEN.finditer(html)), [("", "", "", "p")]):
         if data:
             pieces.append(data)
-            words, linked = words + (n := len(data.split())), linked + n*in_link
+            words, linked = words + (n := len(_WORD.findall(data))), linked + n*in_link
         elif (tag := tag.lower()) == "a": in_link = not closing
         elif tag and tag not in _INLINE:
-            if words: blocks.append((" ".join(unescape("".join(pieces)).split()), words, linked))
+            if words: blocks.append((" ".join(_unescape("".join(pieces)).split()), words, linked))
             pieces, words, linked = [], 0, 0
     return blocks
 
@@ -392,7 +392,7 @@ def density_extract(html:str, toll:float=8.0)->str: # A line for each block; `to
     start, end = best_run([words - 2*linked - toll for _, words, linked in blocks])
     return "\n".join(text for text, words, linked in blocks[start:end] if 2*linked <= words)
 
-# %% ../nbs/02a_fetch.ipynb #f4692d20
+# %% ../nbs/02a_fetch.ipynb #e6df9689
 class Extracted(NamedTuple):
     "What was found in a page."
     text:str = "" # A line for each paragraph
@@ -408,13 +408,14 @@ def _trafilatura(html):
 
 def extract(page:str|bytes, content_type:str="")->Extracted: # Bytes are looked at and decoded first; text/plain is kept
     "The main text of an HTML page. Raises: ImportError if trafilatura is not installed."
+    if len(page) > 20_000_000: return Extracted(reason="too large (over 20,000,000 characters)")
     if isinstance(page, bytes):
         if looks_binary(page): return Extracted(reason="binary file")
-        page = decode_html(page[:40_000_001], content_type) # at most four bytes a character
-    if len(page) > 10_000_000: return Extracted(reason="too large (over 10,000,000 characters)")
+        page = decode_html(page, content_type)
     if content_type.lower().startswith("text/plain") and page.strip(): return Extracted(page, "", "plain")
+    if len(page) > 5_000_000: return Extracted(reason="too large (over 5,000,000 characters)") # its tree: up to a gigabyte
     titles = re.findall(r"(?is)<title[^>]{0,200}>(.{0,1000}?)</title", page[:100_000])
     text, method = _trafilatura(page), "trafilatura"
-    if len(text.split()) < 25 and len(other := density_extract(page)) > len(text): text, method = other, "density"
+    if len(_WORD.findall(text)) < 25 and len(other := density_extract(page)) > len(text): text, method = other, "density"
     if not text.strip(): return Extracted(reason="no text found" if page.strip() else "empty page")
-    return Extracted(text, " ".join(unescape(titles[0]).split()) if titles else "", method)
+    return Extracted(text, " ".join(_unescape(titles[0]).split()) if titles else "", method)
