@@ -307,7 +307,7 @@ def read_file(path:Path, cfg:ReadConfig, code:bool=False)->Iterator[Item]: # cod
     elif reader is None: yield Item(str(path), source, reason="unknown format", detail=suffix or "no suffix")
     else: yield from guarded(reader(path, cfg), str(path), source)
 
-# %% ../nbs/02d_sources.ipynb #c44026ef
+# %% ../nbs/02d_sources.ipynb #11c61a9f
 def read_urls(urls:Iterable[str], cfg:ReadConfig)->Iterator[Item]: # asked as cfg.fetch says
     "Pages from the web, politely; a refusal is a reason."
     for got in fetch_pages(urls, cfg.fetch):
@@ -331,11 +331,11 @@ def read_hf(name:str, cfg:ReadConfig)->Iterator[Item]: # split is train unless n
     elif has: rows = rows.select_columns([c for c in has if c in (cfg.text_column, *KEPT_KEYS)])
     return (row_item(row, f"hf:{name}#{n}", cfg, "hf") for n, row in enumerate(rows))
 
-def read_docs(cfg:ReadConfig)->Iterator[Item]: # cfg is not used: these are known to be harmless
+def read_docs(cfg:ReadConfig)->Iterator[Item]: # with its side of the split
     "The documentation that every Python carries, as pages of training text."
     for d in documents(): yield Item(d.url, "docs", page(d).rstrip(), meta=dict(title=d.meta["qualname"], split=d.split))
 
-# %% ../nbs/02d_sources.ipynb #06cd311d
+# %% ../nbs/02d_sources.ipynb #bbed0540
 FORMS = "docs, FILE, FOLDER, 'GLOB*', code:FOLDER, https://..., urls:FILE, sitemap:https://..., hf:NAME[#CONFIG][@SPLIT]"
 
 def _paths(place, source):
@@ -343,7 +343,7 @@ def _paths(place, source):
     if place and path.is_dir(): return files_below(path)
     # pathlib's glob does not follow links to folders; glob.glob does, also in circles
     try: found = [path] if path.is_file() else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except (ValueError, OSError, IndexError, NotImplementedError): found = []
+    except (ValueError, OSError, IndexError): found = []
     if found := [p for p in found if p.is_file() and not any(q[0] == "." and q not in path.parts for q in p.parts)]: return found
     raise ValueError(f"source ({source}) is no file, folder or pattern that matches a file; sources are {FORMS}")
 
