@@ -276,7 +276,7 @@ def detect_language(
     best = detector.detect(text, model="lite", k=1)[0]
     return best["lang"], min(1.0, float(best["score"]))
 
-# %% ../nbs/02b_clean.ipynb #7256c87e
+# %% ../nbs/02b_clean.ipynb #5d768b68
 STOP_WORDS = dict( # Gopher's eight, and eight of the same rank for a Spanish corpus
     en=frozenset("the be to of and that have with".split()),
     es=frozenset("de la que el en y a los".split()))
@@ -296,8 +296,8 @@ def gopher_symbols(text:str, most:float=0.1)->str|None: # hashes, or ellipses, f
     n = most*max(1, len(text.split()))
     return "too many #" if text.count("#") > n else "too many ..." if text.count("...") + text.count("…") > n else None
 
-def gopher_lines(text:str, bullets:float=0.9, ellipses:float=0.3)->str|None:
-    "Shares of lines that open with a bullet, and that end with an ellipsis."
+def gopher_lines(text:str, bullets:float=0.9, ellipses:float=0.3)->str|None: # shares of lines
+    "Too many lines open with a bullet, or end with an ellipsis."
     lines = _lines(text)
     if _share(lambda line: line.startswith(("-", "*", "•")), lines) > bullets: return "all bullets"
     return "lines cut short" if _share(lambda line: line.endswith(("...", "…")), lines) > ellipses else None
