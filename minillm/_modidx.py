@@ -333,7 +333,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'minillm.sources._from_text': ('sources.html#_from_text', 'minillm/sources.py'),
                                  'minillm.sources._from_wikitext': ('sources.html#_from_wikitext', 'minillm/sources.py'),
                                  'minillm.sources._lines': ('sources.html#_lines', 'minillm/sources.py'),
-                                 'minillm.sources._listed': ('sources.html#_listed', 'minillm/sources.py'),
                                  'minillm.sources._mended': ('sources.html#_mended', 'minillm/sources.py'),
                                  'minillm.sources._need': ('sources.html#_need', 'minillm/sources.py'),
                                  'minillm.sources._open_text': ('sources.html#_open_text', 'minillm/sources.py'),
