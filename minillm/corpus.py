@@ -26,7 +26,7 @@ from .dedup import ShingleSets, choose_bands, components, grouped_split, jaccard
 from .refine import (KIN, SCHEMA, STEPS, CorpusConfig, avoided_digest, batch_digest, jobs, made_with, ordered_map, publish,
     read_batches, write_batch, write_whole)
 
-# %% ../nbs/02f_corpus.ipynb #e16fb4e1
+# %% ../nbs/02f_corpus.ipynb #3d9caede
 class Rows:
     "The workers' shards as one table of the few columns that comparing needs."
     def __init__(self,
@@ -43,9 +43,8 @@ class Rows:
 
     def __len__(self): return len(self.key)
 
-    def sets(self,
-        i:int, # Row
-    )->np.ndarray: # Its shingles, read from disk
+    def sets(self, i:int)->np.ndarray: # (S,) uint32
+        "The shingles of row i, read from disk."
         n = int(np.searchsorted(self.first, i, "right")) - 1
         offset = 4*int(self.starts[i] - self.starts[self.first[n]])
         return np.fromfile(self.paths[n].with_suffix(".shingles"), np.uint32, self.shingles[i], offset=offset)
@@ -149,7 +148,7 @@ def compare(
     crossing = sum(split[i] != split[j] for i, j in akin.tolist())
     return Verdict(of, (of == same) & (of != every), closest, enough, kept, split, crossing)
 
-# %% ../nbs/02f_corpus.ipynb #e8ac6fac
+# %% ../nbs/02f_corpus.ipynb #447f017f
 class ShardWriter:
     "Rows into NAME-00000.parquet, NAME-00001.parquet ...; each file appears when it is whole."
     def __init__(self,
@@ -161,9 +160,8 @@ class ShardWriter:
         self.folder, self.name, self.shard_bytes, self.group_bytes = folder, name, shard_bytes, group_bytes
         self.rows, self.held, self.written, self.n, self.file = [], 0, 0, 0, None
 
-    def add(self,
-        row:dict, # Of SCHEMA
-    ):
+    def add(self, row:dict): # Of SCHEMA
+        "Take a row; write when a row group or the file is full."
         self.rows.append(row)
         self.held += len(row["text"].encode("utf-8")) + 200 # the other columns, roughly
         if self.held >= self.group_bytes or self.written + self.held >= self.shard_bytes: self._flush()
@@ -184,7 +182,7 @@ class ShardWriter:
         publish(self.path.with_suffix(".part"), self.path)
         self.file, self.written, self.n = None, 0, self.n + 1
 
-# %% ../nbs/02f_corpus.ipynb #2368b643
+# %% ../nbs/02f_corpus.ipynb #0b9ac6d8
 class Tally:
     "Counts of all that passes: documents, bytes and tokens by reason, and what the kept ones are like."
     def __init__(self):
@@ -196,10 +194,8 @@ class Tally:
         cell = table.setdefault(name, dict(documents=0, bytes=0, tokens=0))
         for key, n in dict(documents=1, bytes=row["bytes"], tokens=row["tokens"]).items(): cell[key] += n
 
-    def add(self,
-        row:dict, # Of SCHEMA
-        split:str, # Its side, if it is kept
-    ):
+    def add(self, row:dict, split:str): # Of SCHEMA; its side, if it is kept
+        "Count a row: at its first reason, or as kept."
         if row["reasons"]:
             self._add(self.reasons, row["reasons"][0], row)
             shown = self.examples.setdefault(row["reasons"][0], [])

@@ -48,12 +48,13 @@ def n_tokens(
     "Estimated tokens, rounded up, so that no text is free."
     return math.ceil(len(text.encode("utf-8"))/bytes_per_token)
 
-# %% ../nbs/02e_refine.ipynb #d0c38ac5
+# %% ../nbs/02e_refine.ipynb #c65ee9c5
 def length(
     text:str,
     least:int=200, # Characters
     most:int=1_000_000,
 )->str|None: # The reason to drop it
+    "Is it long enough to learn from, and no data dump?"
     return "too short" if len(text) < least else "too long" if len(text) > most else None
 
 def code_lines(
@@ -61,7 +62,8 @@ def code_lines(
     longest:int=1000, # Characters of one line; this and the next two as in [@chen2021humaneval] and [@kocetkov2022stack]
     mean:float=100, # Characters in a line
     letters:float=0.25, # Share of letters and digits
-)->str|None:
+)->str|None: # The reason to drop it
+    "Is it written by hand, as far as its lines can tell?"
     lines = text.split("\n")
     if max(map(len, lines)) > longest: return f"a line over {longest} characters"
     if len(text)/len(lines) > mean: return f"lines over {mean:g} characters on average"
@@ -135,15 +137,16 @@ class CorpusConfig:
     def as_json(self)->dict: # All that the result depends on
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in ("out", "workers")}))
 
-# %% ../nbs/02e_refine.ipynb #ba11c0ce
+# %% ../nbs/02e_refine.ipynb #1da275df
 def text_key(
     text:str,
-)->int: # 64 bits; equal texts, whatever their white space, have equal keys
+)->int: # 64 bits
+    "Equal texts, whatever their white space, have equal keys."
     return int.from_bytes(hashlib.sha256(" ".join(text.split()).encode("utf-8", "replace")).digest()[:8], "big")
 
 def clean_document(
     document:Document,
-    cfg:CorpusConfig,
+    cfg:CorpusConfig, # recipe, languages and bytes_per_token matter here
 )->dict: # A row of SCHEMA, with split and key
     "Repair, name the language, judge, mask. Raises: ImportError where a library that the recipe needs is missing."
     recipe, code, text = RECIPES[cfg.recipe], document.source == "code", normalise(document.text)
@@ -156,7 +159,7 @@ def clean_document(
         language=language, bytes=len(text.encode("utf-8")), tokens=n_tokens(text, cfg.bytes_per_token), reasons=reasons,
         masked=[f"{kind} {n}" for kind, n in sorted(masked.items())], split=document.split, key=text_key(text))
 
-# %% ../nbs/02e_refine.ipynb #332e9c50
+# %% ../nbs/02e_refine.ipynb #5af8d690
 @lru_cache(maxsize=2)
 def _avoided(sources, text_column):
     "Texts that must not be in the corpus; read once in each process."
@@ -182,7 +185,7 @@ class _Text:
 
 def clean_batch(
     items:list[Item],
-    cfg:CorpusConfig,
+    cfg:CorpusConfig, # avoid matters here, too
 )->list[dict]: # A row for each item, in the same order
     "From items to rows. Raises: ValueError, ImportError if something is not installed."
     found = [to_document(item) for item in items]
@@ -344,7 +347,7 @@ def ordered_map(
         finally:
             for future in pending: future.cancel()
 
-# %% ../nbs/02e_refine.ipynb #3f8dc430
+# %% ../nbs/02e_refine.ipynb #e0a918b1
 def read_batches(
     cfg:CorpusConfig,
 )->Iterator[list[Item]]:
@@ -355,7 +358,8 @@ def read_batches(
 def jobs(
     cfg:CorpusConfig,
     folder:Path, # Of the workers' shards
-)->Iterator[tuple]: # Arguments of write_batch; items None where the shard of exactly this batch is there
+)->Iterator[tuple]: # Arguments of write_batch
+    "What there is to do; items are None where the shard of exactly this batch is there."
     avoided = avoided_digest(cfg)
     for n, items in enumerate(read_batches(cfg)):
         path, digest = folder/f"shard-{n:05}.parquet", batch_digest(items, avoided)

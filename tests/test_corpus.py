@@ -330,6 +330,33 @@ def test_reading_goes_on_when_near_copies_took_too_much(tmp_path):
     assert report["steps"]["near copy"]["documents"] > 20 and sum(row["tokens"] for row in read(cfg)) >= 60_000 and not report["inputs"]["all"]
 
 
+def test_pages_from_the_web(tmp_path):
+    "A page served on loopback is fetched once: the second run reads it from the folder's cache, and does nothing."
+    pytest.importorskip("trafilatura")
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    import threading
+    asked, body = [], f"<html><head><title>T</title></head><body><article><p>{SAMPLE[0]}</p></article></body></html>".encode()
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/page" else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            if self.path == "/page": self.wfile.write(body)
+        def log_message(self, *_): pass
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/page"
+    with pytest.raises(ValueError, match="nothing is left.*not fetched"): build_corpus(CorpusConfig((url,), tmp_path / "refused"))
+    assert not asked
+    cfg = CorpusConfig((url,), tmp_path / "out", allow_private=True)
+    stamp = build_corpus(cfg).stat().st_mtime_ns
+    asked.clear()
+    assert build_corpus(cfg).stat().st_mtime_ns == stamp and asked in ([], ["/robots.txt"])
+    server.shutdown()
+    assert [(row["url"], row["source"], row["title"]) for row in read(cfg)] == [(url, "web", "T")]
+
+
 def test_web_code(tmp_path):
     "A Wikipedia dump and a source tree: articles without markup, programs with their language, generated files left out."
     pages = "".join(f"<page><title>T{i}</title><ns>0</ns><revision><text>'''T{i}''' is [[a|one]] of {{{{the}}}} things number {i}. {' '.join(SAMPLE[i].split()[:80]).replace('<', '').replace('&', '')}</text></revision></page>" for i in range(8))
