@@ -98,12 +98,12 @@ def near_pairs(
     pairs = chosen[lsh_candidates(keys.reshape(len(chosen), choose_bands(near)[0]))]
     return pairs, disk_similarity(pairs, rows.shingles, rows.sets)
 
-# %% ../nbs/02f_corpus.ipynb #41b38cb2
+# %% ../nbs/02f_corpus.ipynb #ba56334b
 SIDES = ("", "train", "val", "test") # "": to be drawn; the later the stricter
 
 def split_rows(
     own:list[str], # N sides as the sources gave them, "" for none
-    ids:list[str], # N ids, by which lots are drawn
+    ids:list[str], # N names, by which lots are drawn: equal ones draw the same
     kin:np.ndarray, # (N,) of components: equal numbers stay together
     val_share:float, # Of the groups without a side
 )->list[str]: # N times "train", "val" or "test"
@@ -114,7 +114,7 @@ def split_rows(
     drawn = grouped_split(ids, kin, val=val_share, test=0)
     return [SIDES[mine or group] or lot for mine, group, lot in zip(given, strictest[kin], drawn)]
 
-# %% ../nbs/02f_corpus.ipynb #fe204beb
+# %% ../nbs/02f_corpus.ipynb #b45570cb
 @dataclass
 class Verdict:
     "What comparing every row with every other said; N rows."
@@ -144,7 +144,8 @@ def compare(
     kept = own & ~enough
     akin = pairs[(similarity >= KIN) & kept[pairs].all(1)]
     brought = [side if keep else "" for side, keep in zip(rows.split.to_pylist(), kept)]
-    split = split_rows(brought, rows.id.to_pylist(), components(akin, n), cfg.val_share)
+    lots = [f"{key:016x}" for key in rows.key.tolist()] # of the text, wherever it was found
+    split = split_rows(brought, lots, components(akin, n), cfg.val_share)
     crossing = sum(split[i] != split[j] for i, j in akin.tolist())
     return Verdict(of, (of == same) & (of != every), closest, enough, kept, split, crossing)
 

@@ -150,7 +150,7 @@ def test_no_leak_across_the_split(tmp_path):
     pairs = np.array([(3 * f + a, 3 * f + b) for f in range(120) for a, b in ((0, 1), (0, 2), (1, 2))])
     akin = [p for p, s in zip(pairs.tolist(), jaccard(sets, pairs)) if s >= KIN and verdict.kept[p].all()]
     assert len(akin) > 100 and not any(verdict.split[i] != verdict.split[j] for i, j in akin)
-    alone = split_rows([""] * len(texts), rows.id.to_pylist(), np.arange(len(texts)), 0.3)
+    alone = split_rows([""] * len(texts), [f"{k:016x}" for k in rows.key.tolist()], np.arange(len(texts)), 0.3)
     assert sum(alone[i] != alone[j] for i, j in akin) > 20 and verdict.crossing == 0
 
 
@@ -328,6 +328,17 @@ def test_reading_goes_on_when_near_copies_took_too_much(tmp_path):
     build_corpus(cfg)
     report = report_of(cfg)
     assert report["steps"]["near copy"]["documents"] > 20 and sum(row["tokens"] for row in read(cfg)) >= 60_000 and not report["inputs"]["all"]
+
+
+def test_the_split_is_the_text_s(tmp_path):
+    "The same texts from another folder fall on the same sides."
+    sides = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        cfg = CorpusConfig((write_jsonl(tmp_path / name / "in.jsonl", SAMPLE[:150]),), tmp_path / f"{name}-out", val_share=0.3)
+        build_corpus(cfg)
+        sides.append({side: [row["text"] for row in read(cfg, f"{side}-*.parquet")] for side in ("train", "val")})
+    assert sides[0] == sides[1] and 20 < len(sides[0]["val"]) < 80
 
 
 def test_pages_from_the_web(tmp_path):
