@@ -88,17 +88,17 @@ def why(error:Exception)->str: # A key of REASONS
     if broken or not isinstance(error, OSError): return "broken archive" if broken else "damaged file"
     return "too large" if error.errno == errno.EFBIG else "unreadable"
 
-# %% ../nbs/02d_sources.ipynb #e74d7c1d
+# %% ../nbs/02d_sources.ipynb #84db6ee1
 def _open_text(path):
     stream = open_bytes(path)
     wide = stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return io.TextIOWrapper(stream, *(("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")), newline="")
 
-def read_whole(path, cfg, kind="text", source="file", **meta):
+def read_whole(path:Path, cfg:ReadConfig, kind="text", source="file", **meta)->Iterator[Item]: # meta: of the document
     "One document a file."
     with open_bytes(path) as f: yield Item(str(path), source, f.read(cfg.max_bytes + 1), kind, meta=meta)
 
-def read_pieces(path, cfg):
+def read_pieces(path:Path, cfg:ReadConfig)->Iterator[Item]: # of cfg.piece_bytes
     "Plain text; a long file is cut at empty lines, or behind any letter where there are none for too long."
     lines, held, n, size = [], 0, 0, min(cfg.piece_bytes, cfg.max_bytes//8 + 1)
     with _open_text(path) as f:
@@ -111,7 +111,7 @@ def read_pieces(path, cfg):
             if not line or (n == 0 and looks_binary(body)): return
             lines, held, n = [], 0, n + 1
 
-# %% ../nbs/02d_sources.ipynb #fa4c0239
+# %% ../nbs/02d_sources.ipynb #269bf5fd
 KEPT_KEYS = ("url", "title", "license", "language") # What is taken over from a record beside its text
 
 def row_item(row:dict, url:str, cfg:ReadConfig, source:str="file")->Item: # url: where the record stands
@@ -132,7 +132,7 @@ def _lines(stream, most): # None for a line that is too long to be held
         while long and line and line[-1] not in "\r\n": line = stream.readline(most)
         yield None if long else line
 
-def read_jsonl(path, cfg):
+def read_jsonl(path:Path, cfg:ReadConfig)->Iterator[Item]: # url ends in #L and the line
     "A record a line; a bad line is one reason more, not the end."
     with _open_text(path) as f:
         for n, line in enumerate(_lines(f, cfg.max_bytes), 1):
@@ -142,8 +142,8 @@ def read_jsonl(path, cfg):
             if line is None: item = Item(url, "file", reason="too large", detail="one line")
             if item: yield item
 
-# %% ../nbs/02d_sources.ipynb #89807b7c
-def read_json(path, cfg):
+# %% ../nbs/02d_sources.ipynb #9777db23
+def read_json(path:Path, cfg:ReadConfig)->Iterator[Item]: # url ends in # and the record
     "Records in a list or one after the other, through a window: the file may be longer than memory."
     decode, between, window, at, n = json.JSONDecoder().raw_decode, re.compile(r"[\s,\[\]]*"), "", 0, 0
     with _open_text(path) as f:
@@ -160,8 +160,8 @@ def read_json(path, cfg):
         reason, detail = "too large" if large else "bad line", f"{problem}; the rest is not read"
         if at < end: yield Item(f"{path}#{n}", "file", reason=reason, detail=detail)
 
-# %% ../nbs/02d_sources.ipynb #0c5e7ea7
-def read_csv(path, cfg):
+# %% ../nbs/02d_sources.ipynb #ee6f5d26
+def read_csv(path:Path, cfg:ReadConfig)->Iterator[Item]: # url ends in # and the row
     "A record a row, under a header; .tsv has tabs."
     csv.field_size_limit(max(csv.field_size_limit(), cfg.max_bytes))
     long, n = [], 0
@@ -178,7 +178,7 @@ def read_csv(path, cfg):
                 yield row_item(row, f"{path}#{n}", cfg)
     for url in long: yield Item(url, "file", reason="too large", detail="one line")
 
-def read_parquet(path, cfg):
+def read_parquet(path:Path, cfg:ReadConfig)->Iterator[Item]: # url ends in # and the row
     "A record a row, a few rows and only the columns that matter at a time."
     import pyarrow.parquet as pq
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as f:
@@ -190,7 +190,7 @@ def read_parquet(path, cfg):
         rows = (row for batch in f.iter_batches(most, columns=columns) for row in batch.to_pylist())
         for n, row in enumerate(rows): yield row_item(row, f"{path}#{n}", cfg)
 
-# %% ../nbs/02d_sources.ipynb #25c16fc9
+# %% ../nbs/02d_sources.ipynb #65a2437e
 def _need(package, what, extra): # "warcio.archiveiterator", "WARC files", "corpus"
     try: return importlib.import_module(package)
     except ImportError: raise ImportError(f'{what} need {package.partition(".")[0]}: pip install ".[{extra}]"') from None
@@ -212,7 +212,7 @@ def _records(stream, most): # (a record with its header, its whole size)
         if left: raise EOFError(f"a record is cut off {left:,} bytes before its end")
         yield head + b"\r\n" + body, size
 
-def read_warc(path, cfg):
+def read_warc(path:Path, cfg:ReadConfig)->Iterator[Item]: # source web
     "Pages as a crawler stored them (WARC), or the text of them (WET)."
     archives = _need("warcio.archiveiterator", "WARC and WET files", "corpus")
     most = 2*cfg.max_bytes # with header and chunks
@@ -227,8 +227,8 @@ def read_warc(path, cfg):
             if size > most: item = replace(item, body="", reason="too large", detail=f"a record of {size:,} bytes")
             yield item if status == "200" else replace(item, body="", reason="not fetched", detail=f"status {status}")
 
-# %% ../nbs/02d_sources.ipynb #18fde013
-def read_mediawiki(path, cfg):
+# %% ../nbs/02d_sources.ipynb #5963a89f
+def read_mediawiki(path:Path, cfg:ReadConfig)->Iterator[Item]: # source wiki
     "Articles of a MediaWiki dump: the main name space, without redirects."
     tags, text, found, articles, fed, data, problem = [], io.StringIO(), {}, [], 0, b"-", None
     def refuse(*_): raise ValueError("a document type: no dump has one, and entity bombs need it")
@@ -307,20 +307,20 @@ def read_file(path:Path, cfg:ReadConfig, code:bool=False)->Iterator[Item]: # cod
     elif reader is None: yield Item(str(path), source, reason="unknown format", detail=suffix or "no suffix")
     else: yield from guarded(reader(path, cfg), str(path), source)
 
-# %% ../nbs/02d_sources.ipynb #f9d5766f
-def read_urls(urls, cfg):
+# %% ../nbs/02d_sources.ipynb #11c61a9f
+def read_urls(urls:Iterable[str], cfg:ReadConfig)->Iterator[Item]: # asked as cfg.fetch says
     "Pages from the web, politely; a refusal is a reason."
     for got in fetch_pages(urls, cfg.fetch):
         if got.reason: yield Item(got.url, "web", reason="not fetched", detail=got.reason)
         else: yield web_item(got.url, got.content_type, got.body)
 
-def read_sitemap(url, cfg):
+def read_sitemap(url:str, cfg:ReadConfig)->Iterator[Item]: # asked as cfg.fetch says
     "Every page that a site lists; what is wrong with its map is a reason."
     urls, problems = sitemap_urls(url, cfg.fetch)
     yield from (Item(place, "web", reason="not fetched", detail=f"sitemap: {reason}") for place, reason in problems)
     yield from read_urls(urls, cfg)
 
-def read_hf(name, cfg):
+def read_hf(name:str, cfg:ReadConfig)->Iterator[Item]: # split is train unless named
     "Rows of a dataset, NAME[#CONFIG][@SPLIT], by name or folder; streamed. Raises: ValueError if it cannot be opened."
     load_dataset = _need("datasets", "datasets by name", "hf").load_dataset
     path, config, split = re.fullmatch(r"(?s)(.*?)(?:#([^#@/]+))?(?:@([\w.]+))?", name).groups()
@@ -331,11 +331,11 @@ def read_hf(name, cfg):
     elif has: rows = rows.select_columns([c for c in has if c in (cfg.text_column, *KEPT_KEYS)])
     return (row_item(row, f"hf:{name}#{n}", cfg, "hf") for n, row in enumerate(rows))
 
-def read_docs(cfg):
+def read_docs(cfg:ReadConfig)->Iterator[Item]: # with its side of the split
     "The documentation that every Python carries, as pages of training text."
     for d in documents(): yield Item(d.url, "docs", page(d).rstrip(), meta=dict(title=d.meta["qualname"], split=d.split))
 
-# %% ../nbs/02d_sources.ipynb #06cd311d
+# %% ../nbs/02d_sources.ipynb #bbed0540
 FORMS = "docs, FILE, FOLDER, 'GLOB*', code:FOLDER, https://..., urls:FILE, sitemap:https://..., hf:NAME[#CONFIG][@SPLIT]"
 
 def _paths(place, source):
@@ -343,7 +343,7 @@ def _paths(place, source):
     if place and path.is_dir(): return files_below(path)
     # pathlib's glob does not follow links to folders; glob.glob does, also in circles
     try: found = [path] if path.is_file() else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except (ValueError, OSError, IndexError, NotImplementedError): found = []
+    except (ValueError, OSError, IndexError): found = []
     if found := [p for p in found if p.is_file() and not any(q[0] == "." and q not in path.parts for q in p.parts)]: return found
     raise ValueError(f"source ({source}) is no file, folder or pattern that matches a file; sources are {FORMS}")
 
