@@ -203,7 +203,7 @@ def call(
     if hasattr(flags, "__post_init__"): flags.__post_init__()
     return getattr(module, function)(flags)
 
-# %% ../nbs/25b_cli.ipynb #a8cd7d0b
+# %% ../nbs/25b_cli.ipynb #5ce1c1a2
 def main(
     argv:list[str]|None=None, # None: the command line
 )->int: # Exit code: 0 done, 2 something the user can mend, 130 stopped
@@ -223,6 +223,6 @@ def main(
     except BrokenPipeError: # whoever read our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, ImportError) as e: # a missing extra is named with its cure
         if os.environ.get("MINILLM_DEBUG"): raise
         return say(f"minillm {verb}: {e}", 2)

@@ -26,7 +26,7 @@ from .dedup import ShingleSets, choose_bands, components, grouped_split, jaccard
 from .refine import (KIN, SCHEMA, STEPS, CorpusConfig, avoided_digest, batch_digest, jobs, made_with, ordered_map, publish,
     read_batches, write_batch, write_whole)
 
-# %% ../nbs/02f_corpus.ipynb #e16fb4e1
+# %% ../nbs/02f_corpus.ipynb #3d9caede
 class Rows:
     "The workers' shards as one table of the few columns that comparing needs."
     def __init__(self,
@@ -43,9 +43,8 @@ class Rows:
 
     def __len__(self): return len(self.key)
 
-    def sets(self,
-        i:int, # Row
-    )->np.ndarray: # Its shingles, read from disk
+    def sets(self, i:int)->np.ndarray: # (S,) uint32
+        "The shingles of row i, read from disk."
         n = int(np.searchsorted(self.first, i, "right")) - 1
         offset = 4*int(self.starts[i] - self.starts[self.first[n]])
         return np.fromfile(self.paths[n].with_suffix(".shingles"), np.uint32, self.shingles[i], offset=offset)
@@ -99,12 +98,12 @@ def near_pairs(
     pairs = chosen[lsh_candidates(keys.reshape(len(chosen), choose_bands(near)[0]))]
     return pairs, disk_similarity(pairs, rows.shingles, rows.sets)
 
-# %% ../nbs/02f_corpus.ipynb #41b38cb2
+# %% ../nbs/02f_corpus.ipynb #ba56334b
 SIDES = ("", "train", "val", "test") # "": to be drawn; the later the stricter
 
 def split_rows(
     own:list[str], # N sides as the sources gave them, "" for none
-    ids:list[str], # N ids, by which lots are drawn
+    ids:list[str], # N names, by which lots are drawn: equal ones draw the same
     kin:np.ndarray, # (N,) of components: equal numbers stay together
     val_share:float, # Of the groups without a side
 )->list[str]: # N times "train", "val" or "test"
@@ -115,7 +114,7 @@ def split_rows(
     drawn = grouped_split(ids, kin, val=val_share, test=0)
     return [SIDES[mine or group] or lot for mine, group, lot in zip(given, strictest[kin], drawn)]
 
-# %% ../nbs/02f_corpus.ipynb #fe204beb
+# %% ../nbs/02f_corpus.ipynb #b45570cb
 @dataclass
 class Verdict:
     "What comparing every row with every other said; N rows."
@@ -145,11 +144,12 @@ def compare(
     kept = own & ~enough
     akin = pairs[(similarity >= KIN) & kept[pairs].all(1)]
     brought = [side if keep else "" for side, keep in zip(rows.split.to_pylist(), kept)]
-    split = split_rows(brought, rows.id.to_pylist(), components(akin, n), cfg.val_share)
+    lots = [f"{key:016x}" for key in rows.key.tolist()] # of the text, wherever it was found
+    split = split_rows(brought, lots, components(akin, n), cfg.val_share)
     crossing = sum(split[i] != split[j] for i, j in akin.tolist())
     return Verdict(of, (of == same) & (of != every), closest, enough, kept, split, crossing)
 
-# %% ../nbs/02f_corpus.ipynb #e8ac6fac
+# %% ../nbs/02f_corpus.ipynb #447f017f
 class ShardWriter:
     "Rows into NAME-00000.parquet, NAME-00001.parquet ...; each file appears when it is whole."
     def __init__(self,
@@ -161,9 +161,8 @@ class ShardWriter:
         self.folder, self.name, self.shard_bytes, self.group_bytes = folder, name, shard_bytes, group_bytes
         self.rows, self.held, self.written, self.n, self.file = [], 0, 0, 0, None
 
-    def add(self,
-        row:dict, # Of SCHEMA
-    ):
+    def add(self, row:dict): # Of SCHEMA
+        "Take a row; write when a row group or the file is full."
         self.rows.append(row)
         self.held += len(row["text"].encode("utf-8")) + 200 # the other columns, roughly
         if self.held >= self.group_bytes or self.written + self.held >= self.shard_bytes: self._flush()
@@ -184,7 +183,7 @@ class ShardWriter:
         publish(self.path.with_suffix(".part"), self.path)
         self.file, self.written, self.n = None, 0, self.n + 1
 
-# %% ../nbs/02f_corpus.ipynb #2368b643
+# %% ../nbs/02f_corpus.ipynb #0b9ac6d8
 class Tally:
     "Counts of all that passes: documents, bytes and tokens by reason, and what the kept ones are like."
     def __init__(self):
@@ -196,10 +195,8 @@ class Tally:
         cell = table.setdefault(name, dict(documents=0, bytes=0, tokens=0))
         for key, n in dict(documents=1, bytes=row["bytes"], tokens=row["tokens"]).items(): cell[key] += n
 
-    def add(self,
-        row:dict, # Of SCHEMA
-        split:str, # Its side, if it is kept
-    ):
+    def add(self, row:dict, split:str): # Of SCHEMA; its side, if it is kept
+        "Count a row: at its first reason, or as kept."
         if row["reasons"]:
             self._add(self.reasons, row["reasons"][0], row)
             shown = self.examples.setdefault(row["reasons"][0], [])

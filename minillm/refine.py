@@ -48,12 +48,13 @@ def n_tokens(
     "Estimated tokens, rounded up, so that no text is free."
     return math.ceil(len(text.encode("utf-8"))/bytes_per_token)
 
-# %% ../nbs/02e_refine.ipynb #d0c38ac5
+# %% ../nbs/02e_refine.ipynb #c65ee9c5
 def length(
     text:str,
     least:int=200, # Characters
     most:int=1_000_000,
 )->str|None: # The reason to drop it
+    "Is it long enough to learn from, and no data dump?"
     return "too short" if len(text) < least else "too long" if len(text) > most else None
 
 def code_lines(
@@ -61,7 +62,8 @@ def code_lines(
     longest:int=1000, # Characters of one line; this and the next two as in [@chen2021humaneval] and [@kocetkov2022stack]
     mean:float=100, # Characters in a line
     letters:float=0.25, # Share of letters and digits
-)->str|None:
+)->str|None: # The reason to drop it
+    "Is it written by hand, as far as its lines can tell?"
     lines = text.split("\n")
     if max(map(len, lines)) > longest: return f"a line over {longest} characters"
     if len(text)/len(lines) > mean: return f"lines over {mean:g} characters on average"
@@ -100,7 +102,7 @@ def rules_for(
 @dataclass
 class CorpusConfig:
     "From sources to Parquet shards, with a report of what was left out and why."
-    sources:tuple[str, ...]=() # docs, FILE, FOLDER, 'GLOB*', code:FOLDER, https://..., urls:FILE, sitemap:URL, hf:NAME
+    sources:tuple[str, ...] # docs, FILE, FOLDER, 'GLOB*', code:FOLDER, https://..., urls:FILE, sitemap:URL, hf:NAME
     out:Path=Path("corpus") # Folder of the shards and the report
     recipe:str="docs" # docs (all that can be read), web (Gopher's and C4's rules), web-docs (milder) or web-code (lengths)
     target_tokens:int=0 # Stop when so many are kept, the sources taking turns; 0: take everything
@@ -111,8 +113,8 @@ class CorpusConfig:
     near:float=0.8 # Similarity (Jaccard of 5-word shingles) from which two documents are copies; 1: the same words only
     val_share:float=0.01 # Held out, of documents whose source does not say
     bytes_per_token:float=4.0 # To estimate tokens before there is a tokenizer
-    piece_bytes:int=1_000_000 # A plain text file is cut at empty lines into documents of this size
     allow_private:bool=False # Fetch from private addresses too
+    piece_bytes:int=1_000_000 # A plain text file is cut at empty lines into documents of this size
     batch_bytes:int=8_000_000 # A worker's portion, and the unit of going on after a stop
     shard_bytes:int=256_000_000 # Text in one Parquet file
 
@@ -125,7 +127,7 @@ class CorpusConfig:
         if not self.sources: raise ValueError("sources is empty; name at least one, e.g. docs or a folder")
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe ({self.recipe!r}) does not exist; try one of {', '.join(RECIPES)}")
-        for name, low in dict(workers=1, target_tokens=0, batch_bytes=1, shard_bytes=1).items():
+        for name, low in dict(workers=1, target_tokens=0, piece_bytes=1, batch_bytes=1, shard_bytes=1).items():
             if (value := getattr(self, name)) < low: raise ValueError(f"{name} ({value}) must be {low} or more")
         if not 0.5 <= self.near <= 1: raise ValueError(f"near ({self.near}) must lie between 0.5 and 1; try 0.8")
         if not 0 <= self.val_share < 1: raise ValueError(f"val_share ({self.val_share}) must be at least 0 and below 1; try 0.01")
@@ -136,15 +138,16 @@ class CorpusConfig:
     def as_json(self)->dict: # All that the result depends on
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in ("out", "workers")}))
 
-# %% ../nbs/02e_refine.ipynb #ba11c0ce
+# %% ../nbs/02e_refine.ipynb #1da275df
 def text_key(
     text:str,
-)->int: # 64 bits; equal texts, whatever their white space, have equal keys
+)->int: # 64 bits
+    "Equal texts, whatever their white space, have equal keys."
     return int.from_bytes(hashlib.sha256(" ".join(text.split()).encode("utf-8", "replace")).digest()[:8], "big")
 
 def clean_document(
     document:Document,
-    cfg:CorpusConfig,
+    cfg:CorpusConfig, # recipe, languages and bytes_per_token matter here
 )->dict: # A row of SCHEMA, with split and key
     "Repair, name the language, judge, mask. Raises: ImportError where a library that the recipe needs is missing."
     recipe, code, text = RECIPES[cfg.recipe], document.source == "code", normalise(document.text)
@@ -157,7 +160,7 @@ def clean_document(
         language=language, bytes=len(text.encode("utf-8")), tokens=n_tokens(text, cfg.bytes_per_token), reasons=reasons,
         masked=[f"{kind} {n}" for kind, n in sorted(masked.items())], split=document.split, key=text_key(text))
 
-# %% ../nbs/02e_refine.ipynb #332e9c50
+# %% ../nbs/02e_refine.ipynb #5af8d690
 @lru_cache(maxsize=2)
 def _avoided(sources, text_column):
     "Texts that must not be in the corpus; read once in each process."
@@ -183,7 +186,7 @@ class _Text:
 
 def clean_batch(
     items:list[Item],
-    cfg:CorpusConfig,
+    cfg:CorpusConfig, # avoid matters here, too
 )->list[dict]: # A row for each item, in the same order
     "From items to rows. Raises: ValueError, ImportError if something is not installed."
     found = [to_document(item) for item in items]
@@ -345,7 +348,7 @@ def ordered_map(
         finally:
             for future in pending: future.cancel()
 
-# %% ../nbs/02e_refine.ipynb #3f8dc430
+# %% ../nbs/02e_refine.ipynb #e0a918b1
 def read_batches(
     cfg:CorpusConfig,
 )->Iterator[list[Item]]:
@@ -356,7 +359,8 @@ def read_batches(
 def jobs(
     cfg:CorpusConfig,
     folder:Path, # Of the workers' shards
-)->Iterator[tuple]: # Arguments of write_batch; items None where the shard of exactly this batch is there
+)->Iterator[tuple]: # Arguments of write_batch
+    "What there is to do; items are None where the shard of exactly this batch is there."
     avoided = avoided_digest(cfg)
     for n, items in enumerate(read_batches(cfg)):
         path, digest = folder/f"shard-{n:05}.parquet", batch_digest(items, avoided)

@@ -150,7 +150,7 @@ def test_no_leak_across_the_split(tmp_path):
     pairs = np.array([(3 * f + a, 3 * f + b) for f in range(120) for a, b in ((0, 1), (0, 2), (1, 2))])
     akin = [p for p, s in zip(pairs.tolist(), jaccard(sets, pairs)) if s >= KIN and verdict.kept[p].all()]
     assert len(akin) > 100 and not any(verdict.split[i] != verdict.split[j] for i, j in akin)
-    alone = split_rows([""] * len(texts), rows.id.to_pylist(), np.arange(len(texts)), 0.3)
+    alone = split_rows([""] * len(texts), [f"{k:016x}" for k in rows.key.tolist()], np.arange(len(texts)), 0.3)
     assert sum(alone[i] != alone[j] for i, j in akin) > 20 and verdict.crossing == 0
 
 
@@ -172,9 +172,9 @@ def test_shards_hold_all_rows_in_order(tmp_path_factory, sizes, shard_bytes, gro
 def test_load_dataset_opens_the_shards(tmp_path, capsys):
     "datasets.load_dataset gives equal rows for every split, loaded and streamed."
     datasets = pytest.importorskip("datasets")
-    cfg = CorpusConfig((write_jsonl(tmp_path / "in.jsonl", SAMPLE[:300]), "docs"), tmp_path / "out", shard_bytes=400_000)
+    cfg = CorpusConfig((write_jsonl(tmp_path / "in.jsonl", SAMPLE[:300]),), tmp_path / "out", val_share=0.2, shard_bytes=50_000)
     build_corpus(cfg)
-    mine = {side: read(cfg, f"{side}-*.parquet") for side in SIDES[1:]}
+    mine = {side: read(cfg, f"{side}-*.parquet") for side in ("train", "val")}
     theirs = datasets.load_dataset(str(cfg.out), cache_dir=str(tmp_path / "cache"), data_files={s: f"{s}-*.parquet" for s in mine})
     streamed = datasets.load_dataset(str(cfg.out), data_files="val-*.parquet", split="train", streaming=True)
     assert {side: theirs[side].to_list() for side in mine} == mine and list(streamed) == mine["val"]
@@ -328,6 +328,44 @@ def test_reading_goes_on_when_near_copies_took_too_much(tmp_path):
     build_corpus(cfg)
     report = report_of(cfg)
     assert report["steps"]["near copy"]["documents"] > 20 and sum(row["tokens"] for row in read(cfg)) >= 60_000 and not report["inputs"]["all"]
+
+
+def test_the_split_is_the_text_s(tmp_path):
+    "The same texts from another folder fall on the same sides."
+    sides = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        cfg = CorpusConfig((write_jsonl(tmp_path / name / "in.jsonl", SAMPLE[:150]),), tmp_path / f"{name}-out", val_share=0.3)
+        build_corpus(cfg)
+        sides.append({side: [row["text"] for row in read(cfg, f"{side}-*.parquet")] for side in ("train", "val")})
+    assert sides[0] == sides[1] and 20 < len(sides[0]["val"]) < 80
+
+
+def test_pages_from_the_web(tmp_path):
+    "A page served on loopback is fetched once: the second run reads it from the folder's cache, and does nothing."
+    pytest.importorskip("trafilatura")
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    import threading
+    asked, body = [], f"<html><head><title>T</title></head><body><article><p>{SAMPLE[0]}</p></article></body></html>".encode()
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/page" else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            if self.path == "/page": self.wfile.write(body)
+        def log_message(self, *_): pass
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/page"
+    with pytest.raises(ValueError, match="nothing is left.*not fetched"): build_corpus(CorpusConfig((url,), tmp_path / "refused"))
+    assert not asked
+    cfg = CorpusConfig((url,), tmp_path / "out", allow_private=True)
+    stamp = build_corpus(cfg).stat().st_mtime_ns
+    asked.clear()
+    assert build_corpus(cfg).stat().st_mtime_ns == stamp and asked in ([], ["/robots.txt"])
+    server.shutdown()
+    assert [(row["url"], row["source"], row["title"]) for row in read(cfg)] == [(url, "web", "T")]
 
 
 def test_web_code(tmp_path):

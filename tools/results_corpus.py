@@ -1,4 +1,4 @@
-"The experiments of notebook 02f: `web_code` and `corpus_memory`, about five CPU-minutes each; run by results.py."
+"The experiments of notebook 02f: `web_code` and `corpus_memory`, run by results.py; minutes each, the second one 3 GB of disk."
 import json, os, random, subprocess, sys, sysconfig, tempfile, time
 from pathlib import Path
 
