@@ -39,7 +39,7 @@ from .report import curve_svg, html_table, waterfall_svg
 from .sources import read_documents
 from .tokenizer import TokenizerRun, corpus_files, corpus_texts, load_tokenizer, run_tokenizer, to_html
 
-# %% ../nbs/25a_tour.ipynb #f88c41df
+# %% ../nbs/25a_tour.ipynb #67bd3399
 @dataclass
 class TourConfig:
     "From documents to a small language model and a report."
@@ -64,7 +64,8 @@ class TourConfig:
 
     def model(self)->NanoGPTConfig: # Of at most so many tokens; the tokenizer may have found fewer
         meta = self.out/"tokens/meta.json"
-        return NanoGPTConfig(read_json(meta)["vocab_size"] if meta.exists() else self.vocab_size, **PRESETS[self.preset])
+        found = read_json(meta) if meta.exists() else {}
+        return NanoGPTConfig(found.get("vocab_size", self.vocab_size), **PRESETS[self.preset])
 
     def as_json(self)->dict: # Everything but the folder
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items() if k != "out"}
@@ -99,11 +100,11 @@ def write_inventory(cfg:TourConfig):
     "Stage `documents`: documents/documents.json."
     write_atomic(cfg.out/"documents/documents.json", inventory(cfg.corpus))
 
-# %% ../nbs/25a_tour.ipynb #96e75781
+# %% ../nbs/25a_tour.ipynb #a08c6278
 def write_corpus(cfg:TourConfig):
     "Stage `corpus`: corpus/*.parquet, report.json and report.html."
     shutil.rmtree(cfg.out/"corpus", ignore_errors=True) if (cfg.out/"corpus/stage.json").exists() else None
-    build_corpus(CorpusConfig((cfg.corpus,), cfg.out/"corpus", val_share=0.1, piece_bytes=4096))
+    build_corpus(CorpusConfig((cfg.corpus,), cfg.out/"corpus", val_share=0.1, piece_bytes=2048))
 
 def read_texts(
     out:Path, # Run folder
@@ -114,9 +115,10 @@ def read_texts(
     if not texts: raise ValueError(f"the corpus has no document for {split!r}; see {out/'corpus/report.html'}, give it more text")
     return texts
 
-# %% ../nbs/25a_tour.ipynb #fbca537d
+# %% ../nbs/25a_tour.ipynb #f4539b03
 def write_tokenizer(cfg:TourConfig):
     "Stage `tokenizer`: tokenizer/, as every library opens it, and its numbers in report.json."
+    shutil.rmtree(cfg.out/"tokenizer", ignore_errors=True) # it would keep what it finds, damaged or not
     run_tokenizer(TokenizerRun(cfg.out/"corpus", cfg.out/"tokenizer", vocab_size=cfg.vocab_size))
 
 def write_tokens(cfg:TourConfig):

@@ -41,10 +41,10 @@ def test_every_verb_has_its_own_help(verb, capsys):
     "Each verb's --help names its flags, at most fifteen, each with a comment."
     with pytest.raises(SystemExit) as e: cli.main([verb, "--help"])
     out = capsys.readouterr().out
-    flags = re.findall(r"(?m)^[\W]*(--[a-z][a-z-]*) ", out)
+    flags = re.findall(r"(?m)^[\W]*(--[a-z][a-z-]*)[ ,]", out)
     config = getattr(importlib.import_module(cli.VERBS[verb][0]), cli.VERBS[verb][1])
     bare = {f.name for f in fields(config) if f.default is MISSING and verb in cli.BARE}
-    assert e.value.code == 0 and all(name.upper() in out for name in bare)
+    assert e.value.code == 0 and ("positional arguments" in out) == bool(bare)
     assert set(flags) == {"--" + f.name.replace("_", "-") for f in fields(config) if f.name not in bare} and len(flags) <= 15
 
 

@@ -5,6 +5,7 @@ import html.parser
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,9 @@ from minillm import cli, tour
 from minillm.nanogpt import TrainConfig
 from minillm.tour import STAGES, TourConfig, baselines, is_done, run_tour
 
-TEXT = "".join(f"def name_{i}(value):\n    return the value of number {i % 7}\n\n" for i in range(900))
+WORDS = "value name file list item string number function module object error first last path line key index".split()
+RANDOM = random.Random(7)
+TEXT = "".join(f"def {RANDOM.choice(WORDS)}_{i}({RANDOM.choice(WORDS)}):\n    the {' of the '.join(RANDOM.choices(WORDS, k=9))}\n\n" for i in range(600))
 
 
 @pytest.fixture
@@ -218,8 +221,8 @@ def test_no_space_during(tmp_path, corpus, monkeypatch):
 
 
 @pytest.mark.parametrize("content,words", [
-    (None, "nothing is at"), (b"", "has 0 characters; a model needs at least 10,000"),
-    (b"\xff\xfe" + bytes(range(256)) * 80, "has 0 characters; a model needs"), ("folder", "has 0 characters; a model needs")])
+    (None, "is no file, folder or pattern"), (b"", "has 0 characters; a model needs at least 10,000"),
+    (bytes(range(256)) * 80, "has 0 characters; a model needs"), ("folder", "has 0 characters; a model needs")])
 def test_bad_corpus(tmp_path, content, words, capsys):
     "An unreadable or empty corpus is one line and exit code 2, and no run folder appears."
     path = tmp_path / "c.txt"
