@@ -105,6 +105,6 @@ def test_every_exercise_has_its_grader(request):
         week = path.stem.split("_")[0]
         source = "\n".join("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"])
         numbers = re.findall(r'check\("([^"]+)"', source)
-        if week.startswith("25"): continue
+        if week.startswith(("23", "25")): continue  # not lessons yet: the report, the tour and the command
         assert 4 <= len(numbers) <= 6 and numbers == [f"{week}.{i + 1}" for i in range(len(numbers))], path.name
         for number in numbers: assert len(find(number).hints) >= 3 and len(list(find(number).cases())) >= 5, number
