@@ -278,6 +278,7 @@ def score(
     model.train(training)
     return F.cross_entropy(logits, labels).item(), (logits.argmax(-1) == labels).float().mean().item()
 
+# %% ../nbs/00b_attention.ipynb #0db01767
 def train_classifier(
     model:nn.Module, # Trained in place
     train:tuple[Tensor, Tensor], # (N, T) ids with padding 0, (N,) labels

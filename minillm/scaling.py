@@ -103,6 +103,7 @@ def activation_bytes(
     block = 16*BT*C + scores + 4*BT # norms in and out, q k v, their mix, the MLP twice; the norms' statistics
     return dtype_bytes*(n_layer*block + 2*BT*C + 2*BT + BT*vocab_size) + 2*8*BT # token ids are int64
 
+# %% ../nbs/01b_scaling.ipynb #10f1c926
 def memory_bytes(
     n_params:int, # All that are trained
     n_layer:int, # L
@@ -191,6 +192,7 @@ def _fit_many(x, losses):
         error = np.minimum(error, sse)
     return best
 
+# %% ../nbs/01b_scaling.ipynb #c58eb957
 def _points(x, loss):
     x, loss = np.asarray(x, float), np.asarray(loss, float)
     if x.shape != loss.shape or x.ndim != 1:

@@ -9,7 +9,7 @@ __all__ = ['STAGES', 'TourConfig', 'read_json', 'sha256', 'inventory', 'write_in
            'write_report', 'Stage', 'hashes', 'is_done', 'run_stage', 'claim_folder', 'check_space', 'one_core',
            'locked', 'run_tour']
 
-# %% ../nbs/25a_tour.ipynb #1dbc3ebc
+# %% ../nbs/25a_tour.ipynb #6e98e270
 import errno, gzip, hashlib, html, json, lzma, math, os, random, shlex, shutil, signal, string, time
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
@@ -298,11 +297,12 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out, learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #189644e7
+# %% ../nbs/25a_tour.ipynb #1c0f72df
 def write_report(cfg:TourConfig):
     "Stage `report`: report.html."
     found, corpus, learned, meta, plan, timing = (read_json(cfg.out/f) for f in (
-        "documents/documents.json", "corpus/report.json", "tokenizer/report.json", "tokens/meta.json", "plan.json", "timing.json"))
+        "documents/documents.json", "corpus/report.json", "tokenizer/report.json", "tokens/meta.json", "plan.json",
+        "timing.json"))
     history, samples = read_json(cfg.out/"base/history.json", list), read_json(cfg.out/"samples/samples.json")
     scores = sorted(samples["bits_per_byte"].items(), key=lambda item: item[1])
     n_seen = plan["max_steps"]*cfg.micro_batch_size*cfg.model().max_seq_len
@@ -326,7 +326,8 @@ def write_report(cfg:TourConfig):
     template = string.Template(files("minillm").joinpath("tour.html").read_text(encoding="utf-8"))
     write_atomic(cfg.out/"report.html", template.substitute(
         source=f"{html.escape(found['source'])} ({found['fingerprint']})", vocab_size=f"{learned['vocab_size']:,}",
-        waterfall=waterfall_svg(waterfall(corpus)), tokenizer=html_table(pieces), tokens=to_html(tokenizer, tokenizer.encode(held_out.partition("\0")[0][:400])),
+        waterfall=waterfall_svg(waterfall(corpus)), tokenizer=html_table(pieces),
+        tokens=to_html(tokenizer, tokenizer.encode(held_out.partition("\0")[0][:400])),
         preset=cfg.preset, facts=html_table(facts), curve=curve_svg(history, lines), growing=growing, seed=cfg.seed,
         scores=html_table([(name, f"{bits:.3f}", "us"*(name == "this model")) for name, bits in scores]),
         habits=html_table([("", "held-out text &nbsp; its own"),
