@@ -281,7 +281,7 @@ def baselines(
     packed = {"gzip": gzip.compress(val_bytes, 9), "xz": lzma.compress(val_bytes, preset=9)}
     return counted | {name: 8*len(z)/len(val_bytes) for name, z in packed.items()}
 
-# %% ../nbs/25a_tour.ipynb #a1a3f764
+# %% ../nbs/25a_tour.ipynb #9fe0c3ae
 def write_samples(cfg:TourConfig):
     "Stage `sample`: samples/samples.json, 2,000 characters of free text and what the model scores."
     model, tokenizer = NanoGPT(cfg.model()), load_tokenizer(cfg.out/"tokenizer")
@@ -290,12 +290,12 @@ def write_samples(cfg:TourConfig):
     train_bytes, val_bytes = ((cfg.out/f"tokens/{split}.txt").read_bytes() for split in ("train", "val"))
     text = sample_text(model, tokenizer, 1200, cfg.seed)[:2000]
     nats = evaluate(model, read_tokens(cfg.out, "val"), model.config.max_seq_len)
-    learned_from, held_out = train_bytes.decode("utf-8"), val_bytes.decode("utf-8")[:20_000]
+    learned_from, held_out = (data.decode("utf-8").replace("\0", "\n\n") for data in (train_bytes, val_bytes))
     scores = {"this model": nats*tokens_per_byte(cfg.out)/math.log(2), **baselines(train_bytes, val_bytes)}
     write_atomic(cfg.out/"samples/samples.json", dict(
         text=text, val_loss=nats, bits_per_byte=scores, parameters=sum(p.numel() for p in model.parameters()),
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
-        habits={"this model": habits(text, learned_from), "held-out text": habits(held_out, learned_from)}))
+        habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
 # %% ../nbs/25a_tour.ipynb #1c0f72df
 def write_report(cfg:TourConfig):

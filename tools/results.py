@@ -33,7 +33,9 @@ def count(preset: str, vocab_size: int) -> int:
 def big() -> tuple[str, int, dict]:
     "The preset 6m on the whole embedded documentation, byte by byte: its report becomes nbs/results/6m.html."
     from minillm.tour import TourConfig, run_tour
-    folder = ROOT / "runs" / f"6m-{code_fingerprint(EXPERIMENTS['6m'][1])[:8]}"  # other code begins anew
+    folder = ROOT / "runs" / f"6m-{code_fingerprint(TRAINED)[:8]}"  # other code begins anew, a stopped run goes on
+    shutil.rmtree(folder / "samples", ignore_errors=True)  # what is cheap is made anew
+    (folder / "report.html").unlink(missing_ok=True)
     cfg = TourConfig(out=folder, vocab_size=260, preset="6m", minutes=24, lr=1.5e-3)
     report = run_tour(cfg)
     shutil.copyfile(report, RESULTS / "6m.html")
@@ -46,15 +48,17 @@ def big() -> tuple[str, int, dict]:
         training_cpu_seconds=read_json(cfg.out / "timing.json")["train"]))
 
 
+TRAINED = [*MODEL, *(f"minillm/{name}" for name in (  # What the weights of 6m depend on
+    "nanogpt.py:PRESETS", "nanogpt.py:generate", "pydocs.py:page", "refine.py:clean_document", "corpus.py:compare", "bpe.py:train_bpe",
+    "bpe.py:Tokenizer", *(f"tour.py:{f}" for f in ("write_corpus", "write_tokens", "read_tokens", "tokens_per_byte", "make_plan",
+                                                   "begin_training", "train_model", "sample_text", "one_core"))))]
 EXPERIMENTS = {  # Name: the function, and the code its result depends on
     "nanogpt_cpu": (nanogpt_cpu, [*MODEL, *(f"minillm/{name}" for name in (
         "nanogpt.py:PRESETS", "nanogpt.py:CharVocab", "nanogpt.py:generate", "tour.py:one_core",
         "cli.py:read_corpus", "cli.py:NanoGPTRun", "cli.py:run_nanogpt")), "tools/results.py:nanogpt_cpu"]),
-    "6m": (big, [*MODEL, *(f"minillm/{name}" for name in (
-        "nanogpt.py:PRESETS", "nanogpt.py:generate", "nanogpt.py:ngram_bits_per_byte", "nanogpt.py:known_words", "nanogpt.py:habits",
-        "pydocs.py:page", "refine.py:clean_document", "corpus.py:compare", "bpe.py:train_bpe", "bpe.py:Tokenizer", *(f"tour.py:{f}" for f in (
-            "write_corpus", "write_tokens", "read_tokens", "tokens_per_byte", "make_plan", "begin_training", "train_model", "sample_text",
-            "baselines", "write_samples", "one_core")))), "tools/results.py:big"]),
+    "6m": (big, [*TRAINED, *(f"minillm/{name}" for name in (
+        "nanogpt.py:ngram_bits_per_byte", "nanogpt.py:known_words", "nanogpt.py:habits", "tour.py:baselines", "tour.py:write_samples")),
+        "tools/results.py:big"]),
     "extraction": (results_extraction.extraction, results_extraction.CODE),
     "tokenizer": (results_bpe.tokenizer_curve, results_bpe.CODE),
     "web_code": (results_corpus.web_code, [*results_corpus.CORPUS, "tools/results_corpus.py:web_code", "tools/results_corpus.py:measured"]),
