@@ -22,8 +22,8 @@ class Part(NamedTuple):
 TEST = [
     Part("export", "nbdev-export && nbdev-clean && python tools/unchanged.py nbs minillm", 1),
     Part("lint", "ruff check minillm tests tools setup.py && python tools/spelling.py", 1),
-    Part("notebooks", "MINILLM_STRICT=1 nbdev-test nbs --n-workers 2 --do-print --timing", 9),
-    Part("tests", "python -m pytest", 8),
+    Part("notebooks", "MINILLM_STRICT=1 nbdev-test nbs --n-workers 2 --do-print --timing", 15),
+    Part("tests", "python -m pytest -rs", 12),
 ]
 VERIFY = [
     Part("slow tests", "python -m pytest -m 'slow and not gpu' -k 'not other_pythons'", 20),
