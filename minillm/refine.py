@@ -347,7 +347,7 @@ def ordered_map(
             raise OSError(f"one of {workers} workers died, perhaps for lack of memory; "
                           "the same command goes on from here, also with fewer --workers") from None
         finally:
-            for future in pending: future.cancel()
+            pool.shutdown(cancel_futures=True) # futures cancelled one by one can hang it before Python 3.11.5
 
 # %% ../nbs/02e_refine.ipynb #e0a918b1
 def read_batches(
