@@ -363,7 +363,7 @@ FILTERS = {rule.__name__: rule for rule in (
     gopher_repetition, c4_sentences, c4_code, c4_placeholder)}
 DOCS_FILTERS = {name: rule for name, rule in FILTERS.items() if name not in ("c4_sentences", "c4_code")} | dict(
     gopher_words=partial(gopher_words, least=12), gopher_letters=partial(gopher_letters, least=0.5),
-    gopher_stop_words=partial(gopher_stop_words, least=1)) # chosen on the crawl of seed 0, judged on seed 1 in notebook 02b, section 11
+    gopher_stop_words=partial(gopher_stop_words, least=1)) # chosen on seed 0's crawl, judged on seed 1's: 02b, section 11
 
 def judge(
     text:str, # Normalised
