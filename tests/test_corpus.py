@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections import Counter
 from dataclasses import replace
@@ -451,47 +450,14 @@ def test_dirty_crawl(tmp_path, capsys):
 
 # ---- size --------------------------------------------------------------------------------------------------------
 
-def generate(folder, size, seed=0):
-    "Documents of 1 to 500 kB, put together from pieces of the standard library's and the packages' sources."
-    rng, pieces, held, written = random.Random(seed), [], 0, 0
-    for path in sorted(p for key in ("stdlib", "purelib") for p in Path(sysconfig.get_path(key)).rglob("*.py") if 2000 < p.stat().st_size < 300_000):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        pieces += [text[at:at + 1000] for at in range(0, len(text) - 500, 1000)]
-        if (held := held + len(text)) > min(size, 250_000_000): break
-    folder.mkdir()
-    while written < size:
-        with open(folder / f"{written:012}.jsonl", "w", encoding="utf-8") as file:
-            end = min(size, written + 100_000_000)
-            while written < end: written += file.write(json.dumps(dict(text="".join(rng.choices(pieces, k=min(500, int(rng.paretovariate(1.2))))))) + "\n")
-    return written
-
-
-def resident(pid):
-    "Resident bytes of a process and all below it; pages that they share count several times."
-    total, todo = 0, [pid]
-    while todo:
-        p = todo.pop()
-        try:
-            total += int(Path(f"/proc/{p}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for task in os.listdir(f"/proc/{p}/task"): todo += map(int, Path(f"/proc/{p}/task/{task}/children").read_text().split())
-        except OSError: pass
-    return total
-
-
 @pytest.mark.slow
 @pytest.mark.posix
 @pytest.mark.timeout(3600)
 def test_a_gigabyte_in_bounded_memory(tmp_path, capsys):
     "1 GB of input (CORPUS_TEST_BYTES sets another size) on two workers stays under 1.5 GB over all processes."
-    size = int(float(os.environ.get("CORPUS_TEST_BYTES", 1e9)))
-    written = generate(tmp_path / "in", size)
-    code = BUILD.replace("batch_bytes=30_000, shard_bytes=100_000, val_share=0.1", "recipe='web-code'")
-    (tmp_path / "build.py").write_text(code)
-    child = subprocess.Popen([sys.executable, "build.py", str(tmp_path / "in"), str(tmp_path / "out"), "2"], cwd=tmp_path, env=os.environ | dict(PYTHONPATH=os.getcwd()))
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, resident(child.pid))
-        time.sleep(0.1)
-    timing = json.loads((tmp_path / "out/timing.json").read_text())
-    with capsys.disabled(): print(f"\n{written / 1e9:.2f} GB on two workers: peak {peak / 1e9:.3f} GB, {timing['cpu_s']} CPU-seconds (bar {MEMORY / 1e9} GB)")
-    assert child.returncode == 0 and peak < MEMORY
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+    from results_corpus import generate, measured
+    written = generate(tmp_path / "in", int(float(os.environ.get("CORPUS_TEST_BYTES", 1e9))))
+    run = measured([str(tmp_path / "in")], tmp_path / "out", recipe="web-code")
+    with capsys.disabled(): print(f"\n{written / 1e9:.2f} GB on two workers: peak {run['peak_bytes'] / 1e9:.3f} GB, {run['cpu_s']} CPU-seconds (bar {MEMORY / 1e9} GB)")
+    assert run["documents"] > 0 and run["peak_bytes"] < MEMORY
