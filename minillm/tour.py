@@ -393,10 +393,13 @@ def run_stage(
     write_atomic((cfg.out/stage.outputs[0]).with_name("stage.json"), dict(stage=stage.name, config=cfg.as_json()) | proof)
 
 # %% ../nbs/25a_tour.ipynb #041882b5
-def claim_folder(cfg:TourConfig):
+def claim_folder(
+    cfg:TourConfig,
+    found:dict, # Its inventory
+):
     "Write config.json, or compare with it. Raises: ValueError if another configuration was here first."
     path, mine = cfg.out/"config.json", cfg.as_json()
-    mine["fingerprint"] = inventory(cfg.corpus)["fingerprint"]
+    mine["fingerprint"] = found["fingerprint"]
     if path.exists():
         was = read_json(path)
         other = [f"{k} {was.get(k)} -> {mine.get(k)}" for k in {**mine, **was} if was.get(k) != mine.get(k)]
@@ -454,11 +457,11 @@ def run_tour(
 
     Raises: ValueError, OSError with one line that says what to do; KeyboardInterrupt.
     """
-    inventory(cfg.corpus)
+    found = inventory(cfg.corpus)
     check_space(cfg)
     if cfg.out.exists() and not cfg.out.is_dir(): raise ValueError(f"out ({cfg.out}) is a file; choose a folder")
     with locked(cfg.out), one_core():
-        claim_folder(cfg)
+        claim_folder(cfg, found)
         for i, stage in enumerate(STAGES, 1):
             done = is_done(cfg.out, stage)
             print(f"{i}/{len(STAGES)} {stage.name}" + (": done before" if done else ""))
