@@ -5,7 +5,7 @@ usage: python tools/results.py [--all] [NAME...]
 import os, shutil, subprocess, sys, time
 from pathlib import Path
 
-import results_bpe, results_corpus, results_extraction
+import results_ablation, results_bpe, results_corpus, results_extraction
 from course import MODEL, RESULTS, ROOT, code_fingerprint, commit, machine, read_json, write_json
 
 SHAKESPEARE = Path(os.environ.get("SHAKESPEARE") or ROOT.parent / "shared" / "data" / "tinyshakespeare" / "input.txt")
@@ -61,6 +61,8 @@ EXPERIMENTS = {  # Name: the function, and the code its result depends on
         "tools/results.py:big"]),
     "extraction": (results_extraction.extraction, results_extraction.CODE),
     "tokenizer": (results_bpe.tokenizer_curve, results_bpe.CODE),
+    "ablation": (results_ablation.measured, results_ablation.CODE),
+    "ablation_attention": (results_ablation.attention, [*results_ablation.CODE, "tools/results_ablation.py:attention"]),
     "web_code": (results_corpus.web_code, [*results_corpus.CORPUS, "tools/results_corpus.py:web_code", "tools/results_corpus.py:measured"]),
     "corpus_memory": (results_corpus.corpus_memory, [*results_corpus.CORPUS, *(f"tools/results_corpus.py:{f}" for f in ("corpus_memory", "generate", "measured"))]),
 }
