@@ -60,15 +60,15 @@ def read_json(
     if isinstance(value, kind): return value
     raise ValueError(f"{path} does not hold a {kind.__name__}; delete it and run again")
 
-# %% ../nbs/05d_checkpoints.ipynb #a9863095
-DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
-          torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int64: "I64", torch.int32: "I32",
-          torch.int16: "I16", torch.int8: "I8", torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16",
-          torch.uint8: "U8"} # safetensors' names
+# %% ../nbs/05d_checkpoints.ipynb #a337ea27
+DTYPES = {torch.uint64: "U64", torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.uint32: "U32",
+          torch.int32: "I32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint16: "U16", torch.int16: "I16",
+          torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.int8: "I8", torch.uint8: "U8",
+          torch.bool: "BOOL"} # safetensors' names, in its order: wide numbers first keeps all of them aligned
 
 def safetensors_pieces(tensors:dict[str, Tensor])->Iterator[bytes]: # Of a safetensors file, none longer than one tensor
     "The format written by hand: a length, a header in JSON, the raw numbers. Nothing is copied but what lies on another device."
-    names = sorted(tensors, key=lambda n: (-tensors[n].element_size(), n)) # wide numbers first keeps all of them aligned
+    names = sorted(tensors, key=lambda n: (list(DTYPES).index(tensors[n].dtype), n))
     header, end = {}, 0
     for n in names:
         t = tensors[n]
@@ -85,7 +85,7 @@ def read_tensors(path:Path)->dict[str, Tensor]: # On the CPU, none of them tied 
         with safe_open(path, "pt") as f: return {k: f.get_tensor(k).clone() for k in f.keys()}
     except (SafetensorError, OSError) as e: raise ValueError(f"{path} cannot be read ({e})") from None
 
-# %% ../nbs/05d_checkpoints.ipynb #f419f6bd
+# %% ../nbs/05d_checkpoints.ipynb #ef9e5fe2
 def flatten(
     value, # Dicts, lists and tuples, nested; in them tensors, arrays, numbers, strings, None
     name:str="", # Of the whole, for messages
@@ -94,7 +94,7 @@ def flatten(
     tensors, seen = {}, {}
     def keep(t, at, kind):
         if t.dtype not in DTYPES or t.layout is not torch.strided or t.is_meta:
-            raise ValueError(f"{at} ({t.dtype}, {t.layout}, {t.device}) cannot be stored; dense tensors of plain numbers can")
+            raise ValueError(f"{name}.{at} ({t.dtype}, {t.layout}, {t.device}) cannot be stored; dense tensors of numbers can")
         place = (t.device, t.data_ptr(), t.dtype, t.shape, t.stride()) if t.numel() else at
         if place not in seen:
             while at in tensors: at += "_"
@@ -110,7 +110,7 @@ def flatten(
         if isinstance(v, list): return [walk(x, inside(i)) for i, x in enumerate(v)]
         if isinstance(v, tuple): return {"$tuple": [walk(x, inside(i)) for i, x in enumerate(v)]}
         if not isinstance(v, dict):
-            raise ValueError(f"{at or name} ({type(v).__name__}) cannot be stored; tensors, numbers, text, lists and dicts can")
+            raise ValueError(f"{name}.{at} ({type(v).__name__}) cannot be stored; tensors, numbers, text, lists and dicts can")
         if all(type(k) is str and not k.startswith("$") for k in v): return {k: walk(x, inside(k)) for k, x in v.items()}
         return {"$dict": [[walk(k, at), walk(x, inside(k))] for k, x in v.items()]} # JSON's keys are strings only
     return walk(value, ""), tensors
@@ -189,9 +189,9 @@ def locked(
             raise ValueError(f"another run is using {folder}; wait for it, or choose another --out") from None
         yield
 
-# %% ../nbs/05d_checkpoints.ipynb #45b344fc
+# %% ../nbs/05d_checkpoints.ipynb #a66d516f
 def step_of(folder:Path)->int: # -1: it is not a checkpoint's name
-    found = re.fullmatch(r"step-(\d{8,})(-\d+)?", folder.name)
+    found = re.fullmatch(r"step-(\d{8,})(-2)*", folder.name)
     return int(found[1]) if found else -1
 
 def checkpoints(root:Path)->list[Path]: # Oldest first, damaged ones too
@@ -217,7 +217,7 @@ def read_manifest(
         if sha256(path) != was["sha256"]: raise ValueError(f"{path.name} has another SHA-256 than what was written")
     return manifest
 
-# %% ../nbs/05d_checkpoints.ipynb #ae7cc4f1
+# %% ../nbs/05d_checkpoints.ipynb #320fbbf0
 def score_of(folder:Path)->float: # inf: it has none
     try: score = read_manifest(folder, verify=False)["score"]
     except ValueError: return math.inf
@@ -239,10 +239,11 @@ def prune(
     line = [f for f in checkpoints(root) if f not in ahead]
     best = [f for f in line if score_of(f) == min(map(score_of, line)) < math.inf][:1]
     for f in [*ahead, *line[:-keep]]:
-        if f not in best: f.rename(f.with_name(f".{f.name}.part"))
+        try: f in best or f.rename(f.with_name(f".{f.name}.part"))
+        except OSError as e: warnings.warn(f"checkpoint {f} cannot be removed ({e.strerror}); it stays", stacklevel=3)
     clean_leftovers(root)
 
-# %% ../nbs/05d_checkpoints.ipynb #e0d3cd33
+# %% ../nbs/05d_checkpoints.ipynb #51dea155
 def write_checkpoint(
     root:Path, # Holds step-00000012 and its like
     step:int, # Optimizer steps done
@@ -254,6 +255,7 @@ def write_checkpoint(
 
     Raises: ValueError if another process is writing here; OSError (no space, no permission): what was there before stays.
     """
+    assert step >= 0, f"step ({step}) must not be negative"
     if keep < 1: raise ValueError(f"keep ({keep}) must be at least 1; 2 leaves one to fall back on")
     if score is not None and not math.isfinite(score): raise ValueError(f"score ({score}) must be finite; None means no score")
     part, folder = root/f".step-{step:08d}.part", root/f"step-{step:08d}"
@@ -265,8 +267,8 @@ def write_checkpoint(
                 manifest = dict(step=step, score=score, files={n: write_file(part/n, data) for n, data in files.items()})
                 write_file(part/"manifest.json", json.dumps(manifest | dict(sha256=seal(manifest)), indent=1).encode())
                 sync_folder(part)
-                twins = sum(step_of(f) == step for f in checkpoints(root)) # damaged, or of a run that was given up
-                folder = part.rename(root/f"{folder.name}-{twins + 1}" if twins else folder)
+                twins = [f for f in checkpoints(root) if step_of(f) == step] # damaged, or of a run that was given up
+                folder = part.rename(root/f"{twins[-1].name}-2" if twins else folder)
                 sync_folder(root)
             finally: shutil.rmtree(part, ignore_errors=True)
             prune(root, folder, keep)
