@@ -38,7 +38,7 @@ RIGHT = {
 }
 WRONG = {
     1: [lambda data: {k: tuple(v.get("shape", ())) for k, v in header(data).items()},  # the metadata as a tensor
-        lambda data: {k: v["shape"] for k, v in header(data).items() if k != "__metadata__"},  # lists
+        lambda data: {k: tuple(v["data_offsets"]) for k, v in header(data).items() if k != "__metadata__"},  # where, not how large
         lambda data: {k: tuple(v["shape"]) for k, v in json.loads(data[8:8 + data[0]]).items() if k != "__metadata__"}],  # a length of one byte
     2: [lambda w, d: w.unflatten(0, (-1, d // 2, 2)).transpose(1, 2).flatten(0, 2),  # once more in the same direction
         lambda w, d: w.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1),  # over all heads at once
