@@ -223,7 +223,7 @@ def _write_weights(tensors, folder, dtype, max_shard_bytes):
         shards |= dict.fromkeys(names, file)
     if len(plan) > 1: _write_json(folder/"model.safetensors.index.json", dict(metadata=dict(total_size=sum(sizes.values())), weight_map=shards))
 
-# %% ../nbs/04c_interop.ipynb #ae424646
+# %% ../nbs/04c_interop.ipynb #bcdd028b
 _WEIGHTS = r"model\.safetensors(\.index\.json)?|model-\d+-of-\d+\.safetensors"
 
 def _sync(path): # what was written is on the disk
@@ -247,11 +247,10 @@ def _settle(folder):
     shutil.rmtree(folder/".part")
 
 def _commit(folder, write): # write(stage) makes the files
-    folder.mkdir(parents=True, exist_ok=True)
     _settle(folder)
     stage = folder/".part"
     shutil.rmtree(stage, ignore_errors=True) # of a save that was killed
-    stage.mkdir()
+    stage.mkdir(parents=True)
     try:
         write(stage)
         _write_json(stage/"files.json", dict(files=sorted(os.listdir(stage), key=lambda name: name == "config.json"))) # moved last
@@ -261,7 +260,7 @@ def _commit(folder, write): # write(stage) makes the files
     _settle(folder)
     return folder
 
-# %% ../nbs/04c_interop.ipynb #aa72bc5a
+# %% ../nbs/04c_interop.ipynb #7e8c237a
 def token_ids(
     tokenizer:Tokenizer|None,
 )->dict: # bos, eos and pad as generation_config.json has them; eos_token_id lists what ends a text or a turn
@@ -292,14 +291,13 @@ def save_pretrained(
     config, tensors, ids = config_to_hf(model.config), _to_hf(model), token_ids(tokenizer)
     dtype = _dtype(dtype or next(iter(tensors.values())).dtype)
     def write(stage):
-        name = str(dtype).removeprefix("torch.")
         _write_weights(tensors, stage, dtype, max_shard_bytes)
         if tokenizer: save_tokenizer(tokenizer, stage)
         _write_json(stage/"generation_config.json", ids | (generation or {}))
-        _write_json(stage/"config.json", config | ids | dict(dtype=name, torch_dtype=name))
+        _write_json(stage/"config.json", config | ids | dict.fromkeys(("dtype", "torch_dtype"), str(dtype).removeprefix("torch.")))
     return _commit(Path(folder), write)
 
-# %% ../nbs/04c_interop.ipynb #8ecf84bd
+# %% ../nbs/04c_interop.ipynb #bf4a6589
 _TYPES = dict(F32=torch.float32, BF16=torch.bfloat16, F16=torch.float16, F64=torch.float64)
 _BUFFERS = re.compile(r".*\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)") # in older files: computed, not learned
 
@@ -318,7 +316,7 @@ def _shards(folder): # {name of a tensor: its file}
     found = _read_json(index).get("weight_map")
     if not isinstance(found, dict) or any(not isinstance(f, str) or Path(f).name != f for f in found.values()):
         raise ValueError(f"{index} is damaged (weight_map must name a file beside it for each tensor); copy it again")
-    for file in set(found.values()):
+    for file in sorted(set(found.values()), key=lambda file: (folder/file).exists()): # those that are not there first
         if not (folder/file).exists(): raise ValueError(f"{folder} lacks {file}, which the index names; copy it")
         if odd := _headers(folder/file).keys() ^ {name for name, f in found.items() if f == file}:
             raise ValueError(f"{folder/file} and the index disagree on {min(odd)}; copy both from one model")
@@ -350,7 +348,7 @@ def _match(model, found, folder): # {our name: their name}, once every shape and
     if extra: raise ValueError(f"{folder}: nothing in the model takes the tensor {min(extra)}; is config.json that of another model?")
     return theirs
 
-# %% ../nbs/04c_interop.ipynb #ccd6e7d9
+# %% ../nbs/04c_interop.ipynb #32dabb81
 def _read_weights(model, theirs, files, found, dtype):
     weights = {}
     for file in set(files.values()):
@@ -360,6 +358,7 @@ def _read_weights(model, theirs, files, found, dtype):
                 t = f.get_tensor(name).to(dtype, copy=True) # no longer bound to the file
                 weights[ours] = t.T.contiguous() if isinstance(model, NanoGPT) and ours.endswith(_CONV1D) else t
     model.load_state_dict(weights, strict=False, assign=True)
+    if getattr(model.config, "tied", False): model.lm_head.weight = model.embed.weight
     if "lm_head.weight" in found and "lm_head.weight" not in theirs.values():
         with safe_open(files["lm_head.weight"], "pt") as f: head = f.get_tensor("lm_head.weight").to(dtype)
         embed = model.wte.weight if isinstance(model, NanoGPT) else model.embed.weight
@@ -367,9 +366,9 @@ def _read_weights(model, theirs, files, found, dtype):
             raise ValueError(f"{files['lm_head.weight']}: lm_head.weight is not the embedding, but tie_word_embeddings says so; set it to false")
 
 def _compute_tables(model): # what is not stored
-    if isinstance(model, MiniGPT): model.cos, model.sin = rope_tables(model.config)
-    for block in getattr(model, "h", ()): block.attn.future = torch.full((model.config.max_seq_len,)*2, -torch.inf).triu(1)
-    if getattr(model.config, "tied", False): model.lm_head.weight = model.embed.weight
+    if isinstance(model, MiniGPT): model.cos, model.sin = rope_tables(model.config); return
+    future = torch.full((model.config.max_seq_len,)*2, -torch.inf, dtype=model.wte.weight.dtype).triu(1)
+    for block in model.h: block.attn.future = future
 
 # %% ../nbs/04c_interop.ipynb #89e39518
 _WANTED = ["config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
