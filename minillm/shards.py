@@ -46,28 +46,6 @@ def to_ids(
         raise ValueError(f"id ({wrong}) must lie in 0 to {vocab_size - 1}; another tokenizer made it")
     return ids.astype(token_dtype(vocab_size))
 
-# %% ../nbs/05b_shards.ipynb #5043b8ef
-def _keys(seed, epoch): # (7,) uint64: six for the order of an epoch, one for its borders
-    return _mix(_mix(_mix(np.array([seed], np.uint64)) + np.uint64(epoch)) + np.arange(1, 8, dtype=np.uint64)*_P)
-
-def permute(
-    index:np.ndarray, # (k,) places, each in 0 to n - 1
-    n:int,
-    seed:int,
-    epoch:int=0, # Another epoch, another order
-)->np.ndarray: # (k,) int64, the number that stands at each place
-    "A shuffled range(n), any place of it at once and without its memory. Source: [@lubyrackoff1988; @black2002ciphers]"
-    half = max(3, ((n - 1).bit_length() + 1)//2) # bits of each half; with fewer than three, some orders would be rare
-    shift, mask = np.uint64(half), np.uint64(2**half - 1)
-    keys = _keys(seed, epoch)
-    def rounds(x):
-        left, right = x >> shift, x & mask
-        for key in keys[:6]: left, right = right, left ^ (_mix(right ^ key) & mask)
-        return left << shift | right
-    x = rounds(np.asarray(index).astype(np.uint64))
-    while (beyond := x >= n).any(): x[beyond] = rounds(x[beyond]) # walk on until back in the range
-    return x.astype(np.int64)
-
 # %% ../nbs/05b_shards.ipynb #109e22e3
 def _lay(
     documents, # Arrays of ids
@@ -84,6 +62,28 @@ def _lay(
             write(ids.tobytes(), n)
         for f in (tokens, borders): f.flush(), os.fsync(f.fileno())
     return dict(tokens=n, documents=k, sha256=hashes[0].hexdigest(), borders_sha256=hashes[1].hexdigest())
+
+# %% ../nbs/05b_shards.ipynb #4988ae75
+def _keys(seed, epoch): # (9,) uint64: eight for the order of an epoch, one for its borders
+    return _mix(_mix(_mix(np.array([seed], np.uint64)) + np.uint64(epoch)) + np.arange(1, 10, dtype=np.uint64)*_P)
+
+def permute(
+    index:np.ndarray, # (k,) places, each in 0 to n - 1
+    n:int,
+    seed:int,
+    epoch:int=0, # Another epoch, another order
+)->np.ndarray: # (k,) int64, the number that stands at each place
+    "A shuffled range(n), any place of it at once and without its memory. Source: [@luby1988permutations; @black2002ciphers]"
+    half = max(3, ((n - 1).bit_length() + 1)//2) # bits of each half; with fewer than three, some orders would be rare
+    shift, mask = np.uint64(half), np.uint64(2**half - 1)
+    keys = _keys(seed, epoch)
+    def rounds(x):
+        left, right = x >> shift, x & mask
+        for key in keys[:8]: left, right = right, left ^ (_mix(right ^ key) & mask)
+        return left << shift | right
+    x = rounds(np.asarray(index).astype(np.uint64))
+    while (beyond := x >= n).any(): x[beyond] = rounds(x[beyond]) # walk on until back in the range
+    return x.astype(np.int64)
 
 # %% ../nbs/05b_shards.ipynb #62b422d6
 FORMAT = "minillm tokens 1"
@@ -203,7 +203,7 @@ def open_shard(
     except (KeyError, TypeError) as e:
         raise ValueError(f"{folder/'meta.json'} is damaged ({e!r}); write the shards again") from None
 
-# %% ../nbs/05b_shards.ipynb #d15ffd85
+# %% ../nbs/05b_shards.ipynb #3099b0db
 _BLOCK = 4096 # Places of an epoch that are worked out together
 
 @lru_cache(4)
@@ -236,7 +236,7 @@ class Batches:
         epoch:int,
     )->np.ndarray: # (n, T + 1) in the order of the text, a view; the last token of one is the first of the next
         "Where the first one begins is drawn for each epoch, so that borders move."
-        first = int(_keys(self.seed, epoch)[6])%min(self.seq_len, len(self.ids) - self.seq_len)
+        first = int(_keys(self.seed, epoch)[8])%min(self.seq_len, len(self.ids) - self.seq_len)
         return sliding_window_view(self.ids[first:], self.seq_len + 1)[::self.seq_len]
 
     def _walk(self, count): # go on by `count` windows of the stream; yields (k, T + 1) of one epoch and block at a time
