@@ -293,7 +293,7 @@ def line_chart(
             f'{"".join(grid)}<svg x="{left - 4}" y="{top - 4}" width="{w + 8}" height="{h + 8}">{drawn}</svg>'
             f'{text(left - 44, 12, y_label, "start")}{text(left + w, top + h + 34, x_label, "end")}</svg>')
 
-# %% ../nbs/05e_tracking.ipynb #20ce7ca9
+# %% ../nbs/05e_tracking.ipynb #f5edca10
 def ema(
     values:Iterable[float], # What is not finite is skipped
     beta:float=0.98, # Weight of the past, in [0, 1): looks back over about 1/(1 - beta) values
@@ -301,7 +301,7 @@ def ema(
     "Exponential moving average whose weights sum to one from the first value on. Source: [@kingma2015adam], section 3."
     mean, weight, out = 0.0, 0.0, []
     for v in values:
-        if math.isfinite(v): mean, weight = beta*mean + (1 - beta)*v, beta*weight + 1 - beta
+        if math.isfinite(v): mean, weight = beta*mean + (1 - beta)*v, beta*weight + (1 - beta)
         out.append(mean/weight if weight else math.nan)
     return out
 
