@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEASURED', 'TRACKERS', 'read_jsonl', 'cut_jsonl', 'JsonlTracker', 'TensorBoardTracker', 'WandbTracker',
-           'TrackioTracker', 'MlflowTracker', 'ema', 'thin', 'Line', 'line_chart', 'ScreenTracker', 'Trackers',
-           'make_trackers', 'robust_z', 'LossWatch', 'Run', 'read_run', 'summary', 'dashboard']
+           'TrackioTracker', 'MlflowTracker', 'Trackers', 'make_trackers', 'thin', 'Line', 'line_chart', 'ema',
+           'ScreenTracker', 'Run', 'read_run', 'robust_z', 'LossWatch', 'summary', 'dashboard']
 
 # %% ../nbs/05e_tracking.ipynb #b5d5535f
 import contextlib, html, importlib.util, io, json, math, os, re, statistics, string, sys, time, uuid, warnings
@@ -148,136 +148,10 @@ class MlflowTracker:
 
     def finish(self, failed=False): self.client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
-# %% ../nbs/05e_tracking.ipynb #20ce7ca9
-def ema(
-    values:Iterable[float], # What is not finite is skipped
-    beta:float=0.98, # Weight of the past, in [0, 1): looks back over about 1/(1 - beta) values
-)->list[float]: # As many; NaN until the first finite value
-    "Exponential moving average whose weights sum to one from the first value on. Source: [@kingma2015adam], section 3."
-    mean, weight, out = 0.0, 0.0, []
-    for v in values:
-        if math.isfinite(v): mean, weight = beta*mean + (1 - beta)*v, beta*weight + 1 - beta
-        out.append(mean/weight if weight else math.nan)
-    return out
-
-# %% ../nbs/05e_tracking.ipynb #a7a36c97
-def thin(
-    x:list[float], # Ascending
-    y:list[float], # As many
-    n_buckets:int, # About one for two pixels
-)->tuple[list[float], list[float]]: # At most 2*n_buckets of the given points
-    "Fewer points and every peak: of each bucket the smallest and the largest, NaN where nothing is finite."
-    if len(x) <= 2*n_buckets: return list(x), list(y)
-    keep = []
-    for b in range(n_buckets):
-        inside = range(b*len(x)//n_buckets, (b + 1)*len(x)//n_buckets)
-        finite = [i for i in inside if math.isfinite(y[i])]
-        keep += sorted({min(finite, key=y.__getitem__), max(finite, key=y.__getitem__)}) if finite else inside[:1]
-    return [x[i] for i in keep], [y[i] for i in keep]
-
-# %% ../nbs/05e_tracking.ipynb #23891d99
-def _human(v): # 12k, 3.5M, 0.25, 3e-04
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(v) >= max(size, 1e4): return f"{v/size:.4g}{unit}"
-    return f"{v:.4g}"
-
-def _ticks(low, high, n=5): # about n round numbers between two ends of an axis
-    size = 10.0**math.floor(math.log10((high - low)/n or 1.0))
-    step = next(m*size for m in (1, 2, 2.5, 5, 10) if m*size >= 0.999*(high - low)/n)
-    return [round(i*step, 12) for i in range(math.ceil(low/step - 1e-9), math.floor(high/step + 1e-9) + 1)]
-
-# %% ../nbs/05e_tracking.ipynb #9dab4a77
-@dataclass
-class Line:
-    "One series of a chart."
-    x:list[float]
-    y:list[float] # A point that is not finite leaves a gap
-    colour:str # CSS, e.g. "var(--c0)"
-    kind:str="mean" # "raw" thin and pale, "mean" plain, "val" with dots
-
-    def svg(self, at_x, at_y): # two functions from data to pixels
-        width, opacity = {"raw": (1, 0.35), "mean": (1.6, 1), "val": (2, 1)}[self.kind]
-        pieces, points = [[]], [(a, b) for a, b in zip(*thin(self.x, self.y, 320)) if math.isfinite(a)]
-        for a, b in points:
-            if math.isfinite(b): pieces[-1].append(f"{at_x(a):.1f},{at_y(b):.1f}")
-            elif pieces[-1]: pieces.append([])
-        dots = [(at_x(a), at_y(b), f"{a:,.6g}: {b:.4f}") for a, b in points if self.kind == "val" and math.isfinite(b)]
-        return "".join(f'<polyline style="stroke:{self.colour};stroke-width:{width};opacity:{opacity};fill:none;'
-                       f'stroke-linejoin:round" points="{" ".join(piece)}"/>' for piece in pieces if piece) + "".join(
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3 if len(dots) < 40 else 1.5}" style="fill:{self.colour}">'
-            f"<title>{words}</title></circle>" for a, b, words in dots)
-
-# %% ../nbs/05e_tracking.ipynb #539567fc
-def line_chart(
-    lines:list[Line], # Drawn in this order
-    x_label:str, # Under the right end
-    y_label:str, # Above the left end
-    y_range:tuple[float, float]|None=None, # What lies outside is cut off at the frame; None: nothing does
-    width:int=640, # In units of the picture, which scales
-    height:int=250, # In the same units
-)->str: # An SVG element
-    "Curves without plotting library or JavaScript; text and axes take the colour of the text around them."
-    points = [(a, b) for line in lines for a, b in zip(line.x, line.y) if math.isfinite(a) and math.isfinite(b)]
-    if not points: return "<p>nothing to draw</p>"
-    (x0, x1), (low, high) = ((min(v), max(v)) for v in zip(*points))
-    pad = 0.06*(high - low) or 0.1*abs(low) or 1
-    y0, y1 = y_range or (low - pad if low < 0 or low > pad else 0, high + pad)
-    left, top, w, h = 46, 24, width - 62, height - 62
-    x = lambda v: w*(v - x0)/(x1 - x0 or 1)
-    y = lambda v: h*(y1 - min(max(v, 2*y0 - y1), 2*y1 - y0))/(y1 - y0)
-    text = lambda at_x, at_y, words, anchor="middle": (
-        f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{html.escape(words)}</text>')
-    grid = [f'<path d="M{left} {top + y(v):.1f}h{w}" stroke="currentColor" opacity=".14"/>' for v in _ticks(y0, y1)]
-    grid += [text(left - 7, top + y(v) + 4, _human(v), "end") for v in _ticks(y0, y1)]
-    grid += [text(left + x(v), top + h + 18, _human(v)) for v in _ticks(x0, x1, 6)]
-    drawn = "".join(line.svg(lambda v: x(v) + 4, lambda v: y(v) + 4) for line in lines)
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" fill="currentColor" '
-            f'style="font:11px system-ui,sans-serif" aria-label="{html.escape(y_label)} against {html.escape(x_label)}">'
-            f'{"".join(grid)}<svg x="{left - 4}" y="{top - 4}" width="{w + 8}" height="{h + 8}">{drawn}</svg>'
-            f'{text(left - 40, 12, y_label, "start")}{text(left + w, top + h + 34, x_label, "end")}</svg>')
-
-# %% ../nbs/05e_tracking.ipynb #f3d497b1
-def _status(step, values, max_steps): # plain text on one line
-    losses = [f"{k.removesuffix('_loss')} {v:.4f}" for k, v in values.items() if k.endswith("_loss")]
-    rest = [f"{k} {_human(values[k])}" for k in ("lr", "grad_norm", "tokens", "cpu_s") if k in values]
-    return "  ".join([f"step {step:>6,}" + f"/{max_steps:,}"*bool(max_steps), *losses, *rest])
-
-# %% ../nbs/05e_tracking.ipynb #0d1f7fb9
-class ScreenTracker:
-    "A live curve and a bar in a notebook, a bar in a terminal, one plain line for each evaluation in a file or a pipe."
-    def __init__(self, folder, config, name, resume_step=None):
-        from tqdm import tqdm
-        self.max_steps = next((v for k, v in _flat(config).items() if k.split(".")[-1] == "max_steps"), None)
-        ipython = sys.modules.get("IPython")
-        self.live = bool(ipython) and hasattr(ipython.get_ipython(), "kernel") # IPython in a terminal has no page to draw on
-        self.seen, self.drawn_at, self.display = [], -math.inf, None
-        self.bar = tqdm(total=self.max_steps, initial=resume_step or 0, desc=name, unit="step", mininterval=1,
-                        disable=not (self.live or sys.stderr.isatty())) # escape codes are for eyes only
-
-    def log(self, step, values):
-        if not self.bar.disable: self.bar.update(step - self.bar.n)
-        self.seen.append((step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)))
-        if self.live and time.monotonic() - self.drawn_at >= 1: self.draw()
-        if not self.live and "val_loss" in values: self.bar.write(_status(step, values, self.max_steps), file=sys.stdout)
-
-    def draw(self):
-        from IPython.display import SVG, display
-        steps, train, val = zip(*self.seen)
-        lines = [Line(steps, train, "#e08a2b", "raw"), Line(steps, ema(train, 0.9), "#e08a2b"),
-                 Line(*zip(*((a, b) for a, b in zip(steps, val) if math.isfinite(b))), "#23607a", "val")]
-        picture = SVG(line_chart(lines, "step", "loss: train orange, validation blue"))
-        if self.display: self.display.update(picture)
-        else: self.display = display(picture, display_id=True)
-        self.drawn_at = time.monotonic()
-
-    def finish(self, failed=False):
-        if self.live and self.seen: self.draw()
-        self.bar.close()
-
-# %% ../nbs/05e_tracking.ipynb #0775043a
+# %% ../nbs/05e_tracking.ipynb #e678f003
 TRACKERS = { # Name: class, the package it needs
-    "jsonl": (JsonlTracker, None), "screen": (ScreenTracker, None), "tensorboard": (TensorBoardTracker, "tensorboard"),
-    "wandb": (WandbTracker, "wandb"), "trackio": (TrackioTracker, "trackio"), "mlflow": (MlflowTracker, "mlflow")}
+    "jsonl": (JsonlTracker, None), "tensorboard": (TensorBoardTracker, "tensorboard"), "wandb": (WandbTracker, "wandb"),
+    "trackio": (TrackioTracker, "trackio"), "mlflow": (MlflowTracker, "mlflow")}
 
 # %% ../nbs/05e_tracking.ipynb #5a0b3b56
 def _plain(name, value): # what every tracker can hold: a number of Python, NumPy or torch, or text
@@ -337,6 +211,163 @@ def make_trackers(
             raise ImportError(f'tracker {n} needs {package}: pip install ".[track]"')
     return Trackers(folder, names, config, name or folder.absolute().name, resume_step)
 
+# %% ../nbs/05e_tracking.ipynb #b7fa052d
+def _human(v): # 12k, 3.5M, 0.25, 3e-04
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(v) >= max(size, 1e4): return f"{v/size:.4g}{unit}"
+    return f"{v:.4g}"
+
+def _ticks(low, high, n=5): # about n round numbers between two ends of an axis
+    size = 10.0**math.floor(math.log10((high - low)/n or 1.0))
+    step = next(m*size for m in (1, 2, 2.5, 5, 10) if m*size >= 0.7*(high - low)/n)
+    return [round(i*step, 12) for i in range(math.ceil(low/step - 1e-9), math.floor(high/step + 1e-9) + 1)]
+
+# %% ../nbs/05e_tracking.ipynb #f3d497b1
+def _status(step, values, max_steps): # plain text on one line
+    losses = [f"{k.removesuffix('_loss')} {v:.4f}" for k, v in values.items() if k.endswith("_loss")]
+    rest = [f"{k} {_human(values[k])}" for k in ("lr", "grad_norm", "tokens", "cpu_s") if k in values]
+    return "  ".join([f"step {step:>6,}" + f"/{max_steps:,}"*bool(max_steps), *losses, *rest])
+
+# %% ../nbs/05e_tracking.ipynb #a7a36c97
+def thin(
+    x:list[float], # Ascending
+    y:list[float], # As many
+    n_buckets:int, # About one for two pixels
+)->tuple[list[float], list[float]]: # At most 2*n_buckets of the given points
+    "Fewer points and every peak: of each bucket the smallest and the largest, NaN where nothing is finite."
+    if len(x) <= 2*n_buckets: return list(x), list(y)
+    keep = []
+    for b in range(n_buckets):
+        inside = range(b*len(x)//n_buckets, (b + 1)*len(x)//n_buckets)
+        finite = [i for i in inside if math.isfinite(y[i])]
+        keep += sorted({min(finite, key=y.__getitem__), max(finite, key=y.__getitem__)}) if finite else inside[:1]
+    return [x[i] for i in keep], [y[i] for i in keep]
+
+# %% ../nbs/05e_tracking.ipynb #9dab4a77
+@dataclass
+class Line:
+    "One series of a chart."
+    x:list[float]
+    y:list[float] # A point that is not finite leaves a gap
+    colour:str # CSS, e.g. "var(--c0)"
+    kind:str="mean" # "raw" thin and pale, "mean" plain, "val" with dots
+
+    def svg(self, at_x, at_y): # two functions from data to pixels
+        width, opacity = {"raw": (1, 0.35), "mean": (1.6, 1), "val": (2, 1)}[self.kind]
+        pieces, points = [[]], [(a, b) for a, b in zip(*thin(self.x, self.y, 320)) if math.isfinite(a)]
+        for a, b in points:
+            if math.isfinite(b): pieces[-1].append(f"{at_x(a):.1f},{at_y(b):.1f}")
+            elif pieces[-1]: pieces.append([])
+        dots = [(at_x(a), at_y(b), f"{a:,.6g}: {b:.4f}") for a, b in points if self.kind == "val" and math.isfinite(b)]
+        return "".join(f'<polyline style="stroke:{self.colour};stroke-width:{width};opacity:{opacity};fill:none;'
+                       f'stroke-linejoin:round" points="{" ".join(piece)}"/>' for piece in pieces if piece) + "".join(
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3 if len(dots) < 40 else 1.5}" style="fill:{self.colour}">'
+            f"<title>{words}</title></circle>" for a, b, words in dots)
+
+# %% ../nbs/05e_tracking.ipynb #a808d2f0
+def line_chart(
+    lines:list[Line], # Drawn in this order
+    x_label:str, # Under the right end
+    y_label:str, # Above the left end
+    y_range:tuple[float, float]|None=None, # What lies outside is cut off at the frame; None: nothing does
+    width:int=640, # In units of the picture, which scales
+    height:int=250, # In the same units
+)->str: # An SVG element
+    "Curves without plotting library or JavaScript; text and axes take the colour of the text around them."
+    points = [(a, b) for line in lines for a, b in zip(line.x, line.y) if math.isfinite(a) and math.isfinite(b)]
+    if not points: return "<p>nothing to draw</p>"
+    (x0, x1), (low, high) = ((min(v), max(v)) for v in zip(*points))
+    pad = 0.06*(high - low) or 0.1*abs(low) or 1
+    y0, y1 = y_range or (low - pad if low < 0 or low > pad else 0, high + pad)
+    left, top, w, h = 52, 24, width - 68, height - 62
+    x = lambda v: w*(v - x0)/(x1 - x0 or 1)
+    y = lambda v: h*(y1 - min(max(v, 2*y0 - y1), 2*y1 - y0))/(y1 - y0)
+    text = lambda at_x, at_y, words, anchor="middle": (
+        f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{html.escape(words)}</text>')
+    grid = [f'<path d="M{left} {top + y(v):.1f}h{w}" stroke="currentColor" opacity=".14"/>' for v in _ticks(y0, y1)]
+    grid += [text(left - 7, top + y(v) + 4, _human(v), "end") for v in _ticks(y0, y1)]
+    grid += [text(left + x(v), top + h + 18, _human(v)) for v in _ticks(x0, x1, 6)]
+    drawn = "".join(line.svg(lambda v: x(v) + 4, lambda v: y(v) + 4) for line in lines)
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" fill="currentColor" '
+            f'style="font:11px system-ui,sans-serif" aria-label="{html.escape(y_label)} against {html.escape(x_label)}">'
+            f'{"".join(grid)}<svg x="{left - 4}" y="{top - 4}" width="{w + 8}" height="{h + 8}">{drawn}</svg>'
+            f'{text(left - 44, 12, y_label, "start")}{text(left + w, top + h + 34, x_label, "end")}</svg>')
+
+# %% ../nbs/05e_tracking.ipynb #f5edca10
+def ema(
+    values:Iterable[float], # What is not finite is skipped
+    beta:float=0.98, # Weight of the past, in [0, 1): looks back over about 1/(1 - beta) values
+)->list[float]: # As many; NaN until the first finite value
+    "Exponential moving average whose weights sum to one from the first value on. Source: [@kingma2015adam], section 3."
+    mean, weight, out = 0.0, 0.0, []
+    for v in values:
+        if math.isfinite(v): mean, weight = beta*mean + (1 - beta)*v, beta*weight + (1 - beta)
+        out.append(mean/weight if weight else math.nan)
+    return out
+
+# %% ../nbs/05e_tracking.ipynb #4afca49e
+class ScreenTracker:
+    "A live curve and a bar in a notebook, a bar in a terminal, one plain line for each evaluation in a file or a pipe."
+    def __init__(self, folder, config, name, resume_step=None):
+        from tqdm import tqdm
+        self.max_steps = next((v for k, v in _flat(config).items() if k.split(".")[-1] == "max_steps"), None)
+        ipython = sys.modules.get("IPython")
+        self.live = bool(ipython) and hasattr(ipython.get_ipython(), "kernel") # IPython in a terminal has no page to draw on
+        self.seen, self.drawn_at, self.display = [], -math.inf, None
+        self.bar = tqdm(total=self.max_steps, initial=resume_step or 0, desc=name, unit="step", mininterval=1,
+                        disable=not (self.live or sys.stderr.isatty())) # escape codes are for eyes only
+
+    def log(self, step, values):
+        if not self.bar.disable: self.bar.update(step - self.bar.n)
+        self.seen.append((step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)))
+        if self.live and time.monotonic() - self.drawn_at >= 1: self.draw()
+        if not self.live and "val_loss" in values: self.bar.write(_status(step, values, self.max_steps), file=sys.stdout)
+
+    def draw(self):
+        from IPython.display import SVG, display
+        steps, train, val = zip(*self.seen)
+        lines = [Line(steps, train, "#e08a2b", "raw"), Line(steps, ema(train, 0.9), "#e08a2b"),
+                 Line(*zip(*((a, b) for a, b in zip(steps, val) if math.isfinite(b))), "#23607a", "val")]
+        picture = SVG(line_chart(lines, "step", "loss: train orange, validation blue"))
+        if self.display: self.display.update(picture)
+        else: self.display = display(picture, display_id=True)
+        self.drawn_at = time.monotonic()
+
+    def finish(self, failed=False):
+        if self.live and self.seen: self.draw()
+        self.bar.close()
+
+TRACKERS["screen"] = (ScreenTracker, None)
+
+# %% ../nbs/05e_tracking.ipynb #4292fd37
+@dataclass
+class Run:
+    "A run as its folder tells it."
+    name:str
+    config:dict=field(default_factory=dict)
+    rows:list[dict]=field(default_factory=list) # One a step, in order: log and timing together
+    dropped:int=0 # Damaged lines left out
+
+    def series(self, y, x="step"): # names; two lists of numbers, where both were logged
+        both = [r for r in self.rows if isinstance(r.get(y), int | float) and isinstance(r.get(x), int | float)]
+        return [r[x] for r in both], [r[y] for r in both]
+
+def read_run(
+    path:Path, # A folder that make_trackers wrote, or one JSONL file
+)->Run:
+    "Raises: ValueError if there is no log or run.json is damaged."
+    path = Path(path)
+    log, timing, about = (path/"log.jsonl", path/"timing.jsonl", path/"run.json") if path.is_dir() else (path, None, None)
+    logs = [read_jsonl(p) for p in (log, timing) if p == log or p and p.exists()]
+    try: about = json.loads(about.read_text(encoding="utf-8")) if about and about.exists() else {}
+    except ValueError: raise ValueError(f"{about} is damaged; delete it to go without") from None
+    rows = {step: {} for step in sorted({row["step"] for row in logs[0][0]})}
+    for row in (row for rows_of, _ in logs for row in rows_of): rows.get(row["step"], {}).update(row)
+    both = [row for row in rows.values() if "tokens" in row and "cpu_s" in row]
+    for a, b in zip(both, both[1:]):
+        if b["cpu_s"] > a["cpu_s"]: b.setdefault("tokens_per_s", (b["tokens"] - a["tokens"])/(b["cpu_s"] - a["cpu_s"]))
+    return Run(about.get("name", path.absolute().name), about.get("config", {}), list(rows.values()), sum(n for _, n in logs))
+
 # %% ../nbs/05e_tracking.ipynb #ca6b3571
 def robust_z(
     value:float, # To be judged
@@ -375,35 +406,6 @@ class LossWatch:
 
     def state_dict(self): return dict(losses=list(self.losses), spiking=self.spiking)
     def load_state_dict(self, state): self.losses.clear(); self.losses.extend(state["losses"]); self.spiking = state["spiking"]
-
-# %% ../nbs/05e_tracking.ipynb #4292fd37
-@dataclass
-class Run:
-    "A run as its folder tells it."
-    name:str
-    config:dict=field(default_factory=dict)
-    rows:list[dict]=field(default_factory=list) # One a step, in order: log and timing together
-    dropped:int=0 # Damaged lines left out
-
-    def series(self, y, x="step"): # names; two lists of numbers, where both were logged
-        both = [r for r in self.rows if isinstance(r.get(y), int | float) and isinstance(r.get(x), int | float)]
-        return [r[x] for r in both], [r[y] for r in both]
-
-def read_run(
-    path:Path, # A folder that make_trackers wrote, or one JSONL file
-)->Run:
-    "Raises: ValueError if there is no log or run.json is damaged."
-    path = Path(path)
-    log, timing, about = (path/"log.jsonl", path/"timing.jsonl", path/"run.json") if path.is_dir() else (path, None, None)
-    logs = [read_jsonl(p) for p in (log, timing) if p == log or p and p.exists()]
-    try: about = json.loads(about.read_text(encoding="utf-8")) if about and about.exists() else {}
-    except ValueError: raise ValueError(f"{about} is damaged; delete it to go without") from None
-    rows = {step: {} for step in sorted({row["step"] for row in logs[0][0]})}
-    for row in (row for rows_of, _ in logs for row in rows_of): rows.get(row["step"], {}).update(row)
-    both = [row for row in rows.values() if "tokens" in row and "cpu_s" in row]
-    for a, b in zip(both, both[1:]):
-        if b["cpu_s"] > a["cpu_s"]: b.setdefault("tokens_per_s", (b["tokens"] - a["tokens"])/(b["cpu_s"] - a["cpu_s"]))
-    return Run(about.get("name", path.absolute().name), about.get("config", {}), list(rows.values()), sum(n for _, n in logs))
 
 # %% ../nbs/05e_tracking.ipynb #b4fb3773
 def summary(
