@@ -62,7 +62,7 @@ def sdpa(q:Tensor, k:Tensor, v:Tensor, config, mask:Tensor|None=None)->Tensor:
 # %% ../nbs/04a_minigpt.ipynb #ed688d2d
 ATTENTION = {"sdpa": sdpa, "naive": naive} # f(q, k, v, config, mask), by the name a config gives it: add your own
 
-# %% ../nbs/04a_minigpt.ipynb #38a55f81
+# %% ../nbs/04a_minigpt.ipynb #60ab1218
 @dataclass
 class GPTConfig:
     "Shape of the model and its switches."
@@ -100,7 +100,7 @@ class GPTConfig:
         if not 0 <= self.dropout < 1: raise ValueError(f"dropout ({self.dropout}) must lie in [0, 1); try 0.1")
         if self.attention not in ATTENTION:
             raise ValueError(f"attention ({self.attention!r}) does not exist; try one of {', '.join(ATTENTION)}")
-        if (self.window or 1) < 1 or (self.attention == "sliding_window" and not self.window):
+        if (self.attention == "sliding_window" and self.window is None) or (self.window is not None and self.window < 1):
             raise ValueError(f"window ({self.window}) must be at least 1 for attention {self.attention!r}; try 64")
 
 # %% ../nbs/04a_minigpt.ipynb #266a5628
