@@ -62,7 +62,7 @@ def sdpa(q:Tensor, k:Tensor, v:Tensor, config, mask:Tensor|None=None)->Tensor:
 # %% ../nbs/04a_minigpt.ipynb #ed688d2d
 ATTENTION = {"sdpa": sdpa, "naive": naive} # f(q, k, v, config, mask), by the name a config gives it: add your own
 
-# %% ../nbs/04a_minigpt.ipynb #89798be3
+# %% ../nbs/04a_minigpt.ipynb #60ab1218
 @dataclass
 class GPTConfig:
     "Shape of the model and its switches."
@@ -94,12 +94,13 @@ class GPTConfig:
             self.head_dim = self.n_embd//self.n_head
         if self.head_dim % 2: raise ValueError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs")
         if self.n_head % self.n_kv_head:
-            raise ValueError(f"n_head ({self.n_head}) must be divisible by n_kv_head ({self.n_kv_head})")
+            shares = ", ".join(str(g) for g in range(1, self.n_head + 1) if self.n_head % g == 0)
+            raise ValueError(f"n_head ({self.n_head}) must be divisible by n_kv_head ({self.n_kv_head}); try one of {shares}")
         if self.rope_scaling: _check_scaling(self.rope_scaling)
         if not 0 <= self.dropout < 1: raise ValueError(f"dropout ({self.dropout}) must lie in [0, 1); try 0.1")
         if self.attention not in ATTENTION:
             raise ValueError(f"attention ({self.attention!r}) does not exist; try one of {', '.join(ATTENTION)}")
-        if (self.window or 1) < 1 or (self.attention == "sliding_window" and not self.window):
+        if (self.attention == "sliding_window" and self.window is None) or (self.window is not None and self.window < 1):
             raise ValueError(f"window ({self.window}) must be at least 1 for attention {self.attention!r}; try 64")
 
 # %% ../nbs/04a_minigpt.ipynb #266a5628
