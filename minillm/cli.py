@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'BARE', 'FIRST', 'WEEKS', 'EXTRAS', 'usage', 'missing', 'memory_gib', 'machine', 'Doctor', 'run_doctor',
-           'DocsQuery', 'run_docs', 'NanoGPTRun', 'read_corpus', 'run_nanogpt', 'say', 'call', 'main']
+           'DocsQuery', 'run_docs', 'NanoGPTRun', 'read_corpus', 'run_nanogpt', 'Speech', 'GenerateRun', 'ChatRun',
+           'speaker', 'run_generate', 'run_chat', 'say', 'call', 'main']
 
 # %% ../nbs/25b_cli.ipynb #fbe19b72
 import importlib, importlib.util, os, platform, sys
@@ -22,11 +23,13 @@ VERBS = {
     "shards": ("minillm.shards", "ShardsRun", "run_shards", "week 5: a corpus and a tokenizer to token files"),
     "pretrain": ("minillm.train", "PretrainRun", "run_pretrain", "week 5: token files to a model directory"),
     "nanogpt": ("minillm.cli", "NanoGPTRun", "run_nanogpt", "week 1: train the small GPT on the characters of a file"),
+    "generate": ("minillm.cli", "GenerateRun", "run_generate", "week 4: continue a text with a model directory"),
+    "chat": ("minillm.cli", "ChatRun", "run_chat", "week 4: talk to a model directory in the terminal"),
     "docs": ("minillm.cli", "DocsQuery", "run_docs", "week 0: the documentation inside this Python, by name"),
     "doctor": ("minillm.cli", "Doctor", "run_doctor", "what this machine has and what each week needs"),
 }
-BARE = ("corpus", "tokenizer", "tokenize", "shards") # Verbs whose first words need no flag: minillm corpus docs --out corpus
-FIRST = {"pretrain": "--preset"} # Verbs whose first word belongs to one flag: minillm pretrain docs-6m
+BARE = ("corpus", "tokenizer", "tokenize", "shards", "generate", "chat") # Their first words need no flag: minillm corpus docs
+FIRST = {"pretrain": "--preset"} # The flag that the first word belongs to: minillm pretrain docs-6m
 
 # %% ../nbs/25b_cli.ipynb #9e05cfa7
 def usage()->str:
@@ -180,6 +183,73 @@ def run_nanogpt(
         prompt = torch.zeros(1, 1, dtype=torch.int64)
         print(vocab.decode(generate(model, prompt, cfg.sample, temperature=0.8, seed=cfg.seed)[0, 1:]))
     return losses["val"]
+
+# %% ../nbs/25b_cli.ipynb #c11a0002
+@dataclass
+class Speech:
+    "Who speaks, and how boldly."
+    model:str # Model directory, or user/name on the Hugging Face hub
+    max_new_tokens:int=200 # Of an answer, at most
+    temperature:float=0.8 # 0 takes the likeliest token
+    top_k:int|None=None # Keep the k likeliest tokens
+    top_p:float=1.0 # Keep the likeliest tokens that together have this probability
+    min_p:float=0.0 # Keep tokens with at least this share of the likeliest one's probability
+    repetition_penalty:float=1.0 # Above 1: what was said becomes less likely
+    stop:tuple[str, ...]=() # The text ends before the first of these
+    seed:int=0 # Of the draws
+
+@dataclass
+class GenerateRun(Speech):
+    "Continue a text, as it is written. A text longer than the context loses its beginning."
+    prompt:str="" # Text to continue; - reads standard input; empty: a new document
+
+@dataclass
+class ChatRun(Speech):
+    "Talk to a model; an empty line or Ctrl-D ends it. A base model continues text: it was not taught to answer."
+    system:str="" # What the assistant is told before the first turn
+
+
+# %% ../nbs/25b_cli.ipynb #c11a0003
+def speaker(
+    cfg:Speech,
+)->tuple: # The tokenizer, and a function: ids of a prompt to pieces of text
+    "Raises: ValueError for a folder without model or tokenizer."
+    from minillm.generate import SamplingConfig, stream
+    from minillm.interop import fetch_model, from_pretrained
+    from minillm.tokenizer import load_tokenizer
+    folder = fetch_model(cfg.model)
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed")
+    sampling = SamplingConfig(**{name: getattr(cfg, name) for name in names})
+    model, tokenizer = from_pretrained(folder, "float32"), load_tokenizer(folder)
+    ends = [i for name, i in tokenizer.special_tokens.items() if name in ("<|endoftext|>", "<|im_end|>")]
+    return tokenizer, lambda ids: stream(model, tokenizer, ids, sampling, ends, slide=True)
+
+def run_generate(cfg:GenerateRun):
+    "Print the prompt and what follows it."
+    tokenizer, speak = speaker(cfg)
+    prompt = sys.stdin.read() if cfg.prompt == "-" else cfg.prompt
+    print(prompt, end="", flush=True)
+    for piece in speak(tokenizer.encode(prompt) or [tokenizer.special_tokens["<|endoftext|>"]]): print(piece, end="", flush=True)
+    print()
+
+# %% ../nbs/25b_cli.ipynb #c11a0004
+def run_chat(cfg:ChatRun):
+    "Ask and answer in turns; the whole conversation is the prompt of each answer."
+    from minillm.tokenizer import apply_chat_template
+    tokenizer, speak = speaker(cfg)
+    said = [dict(role="system", content=cfg.system)] if cfg.system else []
+    while question := _ask():
+        said.append(dict(role="user", content=question))
+        pieces = []
+        for piece in speak(apply_chat_template(tokenizer, said, add_generation_prompt=True)[0]):
+            print(piece, end="", flush=True)
+            pieces.append(piece)
+        print()
+        said.append(dict(role="assistant", content="".join(pieces) or "...")) # silence is an answer too
+
+def _ask(): # "" when nobody asks any more
+    try: return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError: return ""
 
 # %% ../nbs/25b_cli.ipynb #10ce1d1b
 def say(
