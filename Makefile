@@ -3,6 +3,7 @@
 #   make lab       JupyterLab                             make verify    everything that takes longer
 #   make outputs   store notebook outputs anew where something changed
 #   make measure   minutes and memory of every notebook   make results   the long experiments   make bench   speed beside a peer
+#   make base      train checkpoints/docs-6m again, an hour and a half of one core
 # TORCH_INDEX=https://... takes torch from that index; PYTHON=python3.12 chooses the Python of a new .venv.
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: tour test verify lab bench measure outputs results readme
+.PHONY: tour test verify lab base bench measure outputs results readme
 .DELETE_ON_ERROR:
 
 tour: $(VENV)/core
@@ -27,7 +28,7 @@ verify: $(VENV)/full
 lab: $(VENV)/full
 	$(BIN)/jupyter lab nbs
 
-bench measure outputs results readme: $(VENV)/full
+base bench measure outputs results readme: $(VENV)/full
 	$(BIN)/python tools/$@.py $(ARGS)
 
 $(VENV)/core: settings.ini constraints.txt setup.py
