@@ -51,7 +51,7 @@ def test_every_verb_has_its_own_help(verb, capsys):
 def test_unknown_verb(capsys):
     "A verb that does not exist is one line and exit code 2."
     assert cli.main(["sing"]) == 2
-    assert capsys.readouterr().err == "minillm: verb ('sing') does not exist; try one of tour, corpus, tokenizer, tokenize, nanogpt, docs, doctor\n"
+    assert capsys.readouterr().err == "minillm: verb ('sing') does not exist; try one of " + ", ".join(cli.VERBS) + "\n"
 
 
 def test_doctor(capsys):
@@ -110,3 +110,58 @@ def test_error_is_one_line(tmp_path):
     start = time.monotonic()
     done = run("nanogpt", "--corpus", str(tmp_path / "nowhere.txt"))
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and time.monotonic() - start < 60
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory):
+    "A model directory with random weights and a tokenizer of bytes and special tokens."
+    import torch
+    from minillm.bpe import SPECIAL_TOKENS, train_bpe
+    from minillm.interop import save_pretrained
+    from minillm.minigpt import GPTConfig, MiniGPT
+    tokenizer = train_bpe(["Return the value of the argument. " * 20], 270, SPECIAL_TOKENS)
+    torch.manual_seed(0)
+    model = MiniGPT(GPTConfig(vocab_size=len(tokenizer), max_seq_len=96, n_layer=2, n_head=2, n_kv_head=1, n_embd=32, intermediate_size=64))
+    return save_pretrained(model, tmp_path_factory.mktemp("speaker"), tokenizer)
+
+
+def test_generate_says_what_the_function_says(speaker, capsys):
+    "The verb prints the prompt and the continuation that generate() gives for the same seed, longer than the context where asked."
+    from minillm.generate import SamplingConfig, generate
+    from minillm.interop import from_pretrained
+    from minillm.tokenizer import load_tokenizer
+    assert cli.main(["generate", str(speaker), "--prompt", "Return", "--max-new-tokens", "12", "--seed", "5"]) == 0
+    model, tokenizer = from_pretrained(speaker, "float32"), load_tokenizer(speaker)
+    ends = [tokenizer.special_tokens[name] for name in ("<|endoftext|>", "<|im_end|>")]
+    ids = generate(model, [tokenizer.encode("Return")], SamplingConfig(12, 0.8, seed=5), stop_ids=ends)[0]
+    assert capsys.readouterr().out == f"Return{tokenizer.decode(ids)}\n"
+    assert cli.main(["generate", str(speaker), "--max-new-tokens", "150", "--temperature", "0"]) == 0
+
+
+def test_chat_remembers(speaker, capsys, monkeypatch):
+    "Each answer is drawn from the whole conversation; an empty line ends it."
+    import io
+    from minillm import generate
+    real, prompts = generate.stream, []
+    def stream(model, tokenizer, ids, *args, **more):
+        prompts.append(tokenizer.decode(ids))
+        return real(model, tokenizer, ids, *args, **more)
+    monkeypatch.setattr(generate, "stream", stream)
+    monkeypatch.setattr("sys.stdin", io.StringIO("what is it?\nand why?\n\nnever read\n"))
+    assert cli.main(["chat", str(speaker), "--max-new-tokens", "6", "--system", "be short"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert len(prompts) == 2 and "be short" in prompts[0] and "what is it?" in prompts[1] and "and why?" in prompts[1] and first in prompts[1]
+
+
+def test_a_model_that_is_not_there(tmp_path, capsys):
+    "A folder without a model is one line and exit code 2, for every verb that loads one."
+    for verb in ("generate", "chat"):
+        assert cli.main([verb, str(tmp_path / "nowhere")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "nowhere" in error
+
+
+def test_first_word_of_pretrain_is_the_preset(tmp_path, capsys):
+    "`minillm pretrain PRESET`: an unknown one is refused by name, and tokens that are not there in one line."
+    assert cli.main(["pretrain", "tiny", "--tokens", str(tmp_path / "tokens"), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out/model.safetensors").exists()
