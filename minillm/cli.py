@@ -177,7 +177,7 @@ def run_nanogpt(
     "Raises: ValueError on an unreadable corpus or an impossible setting."
     import torch
     from minillm.nanogpt import PRESETS, CharVocab, NanoGPT, NanoGPTConfig, TrainConfig, generate, train
-    from minillm.tour import one_core
+    from minillm.checkpoints import one_core
     if cfg.preset not in PRESETS:
         raise ValueError(f"preset ({cfg.preset!r}) does not exist; try one of {', '.join(PRESETS)}")
     recipe = TrainConfig(max_steps=cfg.max_steps, micro_batch_size=cfg.micro_batch_size, lr=cfg.lr,

@@ -2,10 +2,11 @@
 
 usage: python tools/results.py [--all] [NAME...]
 """
-import os, shutil, subprocess, sys, time
+import html, math, os, subprocess, sys, tempfile, time
+from collections import Counter
 from pathlib import Path
 
-import results_ablation, results_bpe, results_corpus, results_extraction
+import results_ablation, results_bpe, results_corpus, results_extraction, results_pretrain
 from course import MODEL, RESULTS, ROOT, code_fingerprint, commit, machine, read_json, write_json
 
 SHAKESPEARE = Path(os.environ.get("SHAKESPEARE") or ROOT.parent / "shared" / "data" / "tinyshakespeare" / "input.txt")
@@ -30,35 +31,71 @@ def count(preset: str, vocab_size: int) -> int:
     return sum(p.numel() for p in NanoGPT(NanoGPTConfig(vocab_size, **PRESETS[preset])).parameters())
 
 
+BIG = dict(max_steps=3900, micro_batch_size=12, lr=1.5e-3, min_lr=1.5e-4, seed=1337)  # About 24 minutes of one core
+
+
 def big() -> tuple[str, int, dict]:
-    "The preset 6m on the whole embedded documentation, byte by byte: its report becomes nbs/results/6m.html."
-    from minillm.tour import TourConfig, run_tour
-    folder = ROOT / "runs" / f"6m-{code_fingerprint(TRAINED)[:8]}"  # other code begins anew, a stopped run goes on
-    shutil.rmtree(folder / "samples", ignore_errors=True)  # what is cheap is made anew
-    (folder / "report.html").unlink(missing_ok=True)
-    cfg = TourConfig(out=folder, vocab_size=260, preset="6m", minutes=24, lr=1.5e-3)
-    report = run_tour(cfg)
-    shutil.copyfile(report, RESULTS / "6m.html")
-    samples, history = read_json(cfg.out / "samples/samples.json"), read_json(cfg.out / "base/history.json")
-    bits = dict(samples["bits_per_byte"])
-    return (f"minillm tour --vocab-size 260 --preset 6m --minutes 24 --lr 0.0015 --out {folder.relative_to(ROOT)}", cfg.seed, dict(
-        parameters=samples["parameters"], steps=read_json(cfg.out / "plan.json")["max_steps"], val_loss=samples["val_loss"],
-        bits_per_byte=bits.pop("this model"), baselines={k: bits[k] for k in ("byte 3-gram", "byte 5-gram", "xz")},
-        known_words=samples["known_words"], habits=samples["habits"], corpus=read_json(cfg.out / "documents/documents.json"), history=history, sample=samples["text"],
-        training_cpu_seconds=read_json(cfg.out / "timing.json")["train"]))
+    "The preset 6m on the whole embedded documentation, byte by byte, by the model and the loop of week 1: its page becomes nbs/results/6m.html."
+    import random
+    import torch
+    from minillm.checkpoints import one_core
+    from minillm.corpus import build_corpus
+    from minillm.metrics import baselines
+    from minillm.nanogpt import PRESETS, NanoGPT, NanoGPTConfig, TrainConfig, evaluate, generate, habits, train
+    from minillm.pydocs import documents, fingerprint
+    from minillm.refine import CorpusConfig
+    from minillm.tokenizer import corpus_files, corpus_texts
+    end, texts, ids = 256, {}, {}  # 256 bytes, and the end of a document
+    with tempfile.TemporaryDirectory() as folder:
+        build_corpus(CorpusConfig(("docs",), Path(folder) / "corpus"))
+        for split in ("train", "val"):
+            texts[split] = list(corpus_texts(corpus_files(Path(folder) / "corpus", split)))
+            random.Random(BIG["seed"]).shuffle(texts[split])
+            ids[split] = torch.tensor([i for text in texts[split] for i in (*text.encode(), end)])
+    recipe = TrainConfig(**BIG, eval_every=BIG["max_steps"] // 12)
+    torch.manual_seed(BIG["seed"])
+    model, history, losses = NanoGPT(NanoGPTConfig(end + 1, **PRESETS["6m"])), [], []
+    with one_core():
+        start = time.process_time()
+        for step, loss in train(model, ids["train"], ids["val"], recipe):
+            losses.append(loss["train"])
+            if "val" not in loss: continue
+            history.append(dict(step=step, train=sum(losses) / len(losses) / math.log(2), val=loss["val"] / math.log(2)))
+            print(history[-1], flush=True)
+            losses = []
+        seconds = time.process_time() - start
+        written = generate(model, torch.tensor([[end]]), 2000, 0.8, seed=BIG["seed"])[0, 1:].tolist()
+        nats = evaluate(model, ids["val"], model.config.max_seq_len)
+    sample = b"".join(b"\n\n" if i == end else bytes([i]) for i in written).decode("utf-8", "replace")
+    counted = baselines(*("\0".join([*texts[split], ""]).encode() for split in ("train", "val")))
+    learned_from, held_out, docs = "\n\n".join(texts["train"]), "\n\n".join(texts["val"])[:20_000], list(documents())
+    mine = habits(sample, learned_from)
+    values = dict(parameters=sum(p.numel() for p in model.parameters()), steps=BIG["max_steps"], val_loss=nats, bits_per_byte=nats / math.log(2),
+                  baselines={k: counted[k] for k in ("byte 3-gram", "byte 5-gram", "xz")}, known_words=mine["words of 4+ letters that are words"],
+                  habits={"this model": mine, "held-out text": habits(held_out, learned_from)}, history=history, sample=sample,
+                  corpus=dict(source="Python's own documentation", fingerprint=fingerprint(docs), documents=dict(Counter(d.source for d in docs)), characters=sum(len(d.text) for d in docs)))
+    (RESULTS / "6m.html").write_text(page_of(values), encoding="utf-8")
+    return "python tools/results.py 6m", BIG["seed"], values | dict(training_cpu_seconds=seconds)
 
 
-TRAINED = [*MODEL, *(f"minillm/{name}" for name in (  # What the weights of 6m depend on
-    "nanogpt.py:PRESETS", "nanogpt.py:generate", "pydocs.py:page", "refine.py:clean_document", "corpus.py:compare", "bpe.py:train_bpe",
-    "bpe.py:Tokenizer", *(f"tour.py:{f}" for f in ("write_corpus", "write_tokens", "read_tokens", "tokens_per_byte", "make_plan",
-                                                   "begin_training", "train_model", "sample_text", "one_core"))))]
+def page_of(values: dict) -> str:
+    "One page: numbers, curve, sample."
+    from minillm.report import curve_svg, html_table
+    facts = [("parameters", f"{values['parameters']:,}"), ("steps", f"{values['steps']:,}"), ("this model, bits per byte", f"{values['bits_per_byte']:.3f}", "us"),
+             *((name, f"{bits:.3f}") for name, bits in values["baselines"].items())]
+    return (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>The preset 6m</title><style>body{{font:16px/1.5 sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}}"
+            f"pre{{white-space:pre-wrap}}td.n{{text-align:right;padding-left:2rem}}svg{{width:100%}}.us{{font-weight:bold}}</style><h1>The preset 6m, byte by byte</h1>"
+            f"{html_table(facts)}{curve_svg(values['history'], values['baselines'])}<h2>What it writes</h2><pre>{html.escape(values['sample'])}</pre></html>")
+
+
 EXPERIMENTS = {  # Name: the function, and the code its result depends on
     "nanogpt_cpu": (nanogpt_cpu, [*MODEL, *(f"minillm/{name}" for name in (
-        "nanogpt.py:PRESETS", "nanogpt.py:CharVocab", "nanogpt.py:generate", "tour.py:one_core",
+        "nanogpt.py:PRESETS", "nanogpt.py:CharVocab", "nanogpt.py:generate", "checkpoints.py:one_core",
         "cli.py:read_corpus", "cli.py:NanoGPTRun", "cli.py:run_nanogpt")), "tools/results.py:nanogpt_cpu"]),
-    "6m": (big, [*TRAINED, *(f"minillm/{name}" for name in (
-        "nanogpt.py:ngram_bits_per_byte", "nanogpt.py:known_words", "nanogpt.py:habits", "tour.py:baselines", "tour.py:write_samples")),
-        "tools/results.py:big"]),
+    "6m": (big, [*MODEL, *(f"minillm/{name}" for name in (
+        "nanogpt.py:PRESETS", "nanogpt.py:generate", "nanogpt.py:ngram_bits_per_byte", "nanogpt.py:known_words", "nanogpt.py:habits", "pydocs.py:page",
+        "refine.py:clean_document", "corpus.py:compare", "metrics.py:baselines", "checkpoints.py:one_core")), "tools/results.py:BIG", "tools/results.py:big"]),
+    **results_pretrain.EXPERIMENTS,
     "extraction": (results_extraction.extraction, results_extraction.CODE),
     "tokenizer": (results_bpe.tokenizer_curve, results_bpe.CODE),
     "ablation": (results_ablation.measured, results_ablation.CODE),
