@@ -153,7 +153,7 @@ TRACKERS = { # Name: class, the package it needs
     "jsonl": (JsonlTracker, None), "tensorboard": (TensorBoardTracker, "tensorboard"), "wandb": (WandbTracker, "wandb"),
     "trackio": (TrackioTracker, "trackio"), "mlflow": (MlflowTracker, "mlflow")}
 
-# %% ../nbs/05e_tracking.ipynb #5a0b3b56
+# %% ../nbs/05e_tracking.ipynb #cc8287a6
 def _plain(name, value): # what every tracker can hold: a number of Python, NumPy or torch, or text
     if hasattr(value, "shape") and math.prod(value.shape) == 1: value = value.item()
     if isinstance(value, str): return value.encode("utf-8", "replace").decode("utf-8") # a lone surrogate has no bytes
@@ -176,17 +176,19 @@ class Trackers:
         values = {k: _plain(k, v) for k, v in values.items()}
         values.setdefault("cpu_s", round(self.before_s + time.process_time() - self.start_s, 3))
         self.last_step = step
-        for name, tracker in list(self.trackers.items()):
-            try: tracker.log(step, values)
-            except Exception as e:
-                if name == "jsonl": raise
-                del self.trackers[name]
-                warnings.warn(f"tracker {name} failed at step {step} ({e}) and is off; log.jsonl goes on", stacklevel=2)
+        for name, tracker in list(self.trackers.items()): self.guarded(name, tracker.log, step, values)
+
+    def guarded(self, name, act, *args):
+        try: act(*args)
+        except Exception as e:
+            if name == "jsonl": raise
+            self.trackers.pop(name, None)
+            warnings.warn(f"tracker {name} failed at step {self.last_step} ({e}) and is off; log.jsonl goes on", stacklevel=3)
 
     def flush(self): self.trackers["jsonl"].flush() # before a checkpoint of the same step is written
 
     def finish(self, failed=False):
-        while self.trackers: self.trackers.popitem()[1].finish(failed)
+        for name in reversed(list(self.trackers)): self.guarded(name, self.trackers.pop(name).finish, failed)
 
     def __enter__(self): return self
     def __exit__(self, kind, *_): self.finish(failed=kind is not None)
@@ -305,7 +307,7 @@ def ema(
         out.append(mean/weight if weight else math.nan)
     return out
 
-# %% ../nbs/05e_tracking.ipynb #4afca49e
+# %% ../nbs/05e_tracking.ipynb #93ac7f25
 class ScreenTracker:
     "A live curve and a bar in a notebook, a bar in a terminal, one plain line for each evaluation in a file or a pipe."
     def __init__(self, folder, config, name, resume_step=None):
@@ -314,20 +316,24 @@ class ScreenTracker:
         ipython = sys.modules.get("IPython")
         self.live = bool(ipython) and hasattr(ipython.get_ipython(), "kernel") # IPython in a terminal has no page to draw on
         self.seen, self.drawn_at, self.display = [], -math.inf, None
+        if resume_step: self.seen = [self.point(row["step"], row) for row in read_jsonl(folder/"log.jsonl")[0]]
         self.bar = tqdm(total=self.max_steps, initial=resume_step or 0, desc=name, unit="step", mininterval=1,
                         disable=not (self.live or sys.stderr.isatty())) # escape codes are for eyes only
 
+    def point(self, step, values): return step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)
+
     def log(self, step, values):
         if not self.bar.disable: self.bar.update(step - self.bar.n)
-        self.seen.append((step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)))
+        self.seen.append(self.point(step, values))
         if self.live and time.monotonic() - self.drawn_at >= 1: self.draw()
         if not self.live and "val_loss" in values: self.bar.write(_status(step, values, self.max_steps), file=sys.stdout)
 
     def draw(self):
         from IPython.display import SVG, display
         steps, train, val = zip(*self.seen)
+        told = [i for i, v in enumerate(val) if math.isfinite(v)]
         lines = [Line(steps, train, "#e08a2b", "raw"), Line(steps, ema(train, 0.9), "#e08a2b"),
-                 Line(*zip(*((a, b) for a, b in zip(steps, val) if math.isfinite(b))), "#23607a", "val")]
+                 Line([steps[i] for i in told], [val[i] for i in told], "#23607a", "val")]
         picture = SVG(line_chart(lines, "step", "loss: train orange, validation blue"))
         if self.display: self.display.update(picture)
         else: self.display = display(picture, display_id=True)
