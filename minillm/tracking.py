@@ -43,7 +43,7 @@ def cut_jsonl(
     write_atomic(path, b"".join(line + b"\n" for line, row in found if row and row["step"] <= last_step))
     return sum(row is None for _, row in found)
 
-# %% ../nbs/05e_tracking.ipynb #768c5f8e
+# %% ../nbs/05e_tracking.ipynb #b8e08ad3
 MEASURED = re.compile(r"_s$|^mfu$") # Seconds and what is made of them: all that two equal runs do not share
 
 class JsonlTracker:
@@ -59,7 +59,7 @@ class JsonlTracker:
         for file, measured in zip(self.files, (False, True)):
             part = {k: None if isinstance(v, float) and not math.isfinite(v) else v # JSON has no NaN
                     for k, v in values.items() if bool(MEASURED.search(k)) == measured}
-            if part: file.write(json.dumps({"step": step} | part, ensure_ascii=False) + "\n")
+            if part: file.write(json.dumps({"step": step} | part) + "\n") # in ASCII: a raw U+2028 ends a line for some readers
             file.flush() # the system has it: killing the process loses nothing
 
     def flush(self):

@@ -111,7 +111,7 @@ def test_text_and_numbers_of_any_kind_survive(tmp_path):
     "Tensors, NumPy numbers, NaN and hostile text come back from a log that is strict JSON."
     with make_trackers("", tmp_path, {}) as t:
         t.log(1, a=torch.tensor(1.5, requires_grad=True), b=np.float32(2.5), c=torch.tensor([3]), d=math.nan, e=-math.inf, f=True, sample=NASTY)
-    for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines():  # which ends a line at a raw U+2028 too
         json.loads(line, parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
     row = read_jsonl(tmp_path / "log.jsonl")[0][0]
     assert (row["a"], row["b"], row["c"], row["f"]) == (1.5, 2.5, 3, True) and math.isnan(row["d"]) and math.isnan(row["e"])
