@@ -436,11 +436,11 @@ def _loss_lines(runs, x): # and a y axis that fits all but the first tenth's plu
     low, high = min(seen, default=0), max(seen, default=0)
     return lines, (low - 0.08*(high - low), high + 0.08*(high - low)) if high > low else None
 
-# %% ../nbs/05e_tracking.ipynb #9d7d52f7
+# %% ../nbs/05e_tracking.ipynb #39968e8c
 def _told(run): # up to seven samples, evenly spread, the last one among them
-    rows = [r for r in run.rows if isinstance(r.get("sample"), str)]
+    rows = [(r["step"], v) for r in run.rows for v in r.values() if isinstance(v, str)]
     kept = rows[::-1][:: max(1, math.ceil(len(rows)/7))][::-1]
-    return "".join(f"<p>step {r['step']:,}</p><pre>{html.escape(r['sample'])}</pre>" for r in kept)
+    return "".join(f"<p>step {step:,}</p><pre>{html.escape(text)}</pre>" for step, text in kept)
 
 def _cell(v): # of the table of facts
     text = "–" if v is None else len(v) if isinstance(v, list) else f"{v:,}" if isinstance(v, int) else f"{v:,.4g}"
