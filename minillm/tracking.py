@@ -436,7 +436,7 @@ def _loss_lines(runs, x): # and a y axis that fits all but the first tenth's plu
     low, high = min(seen, default=0), max(seen, default=0)
     return lines, (low - 0.08*(high - low), high + 0.08*(high - low)) if high > low else None
 
-# %% ../nbs/05e_tracking.ipynb #39968e8c
+# %% ../nbs/05e_tracking.ipynb #73c5b7f3
 def _told(run): # up to seven samples, evenly spread, the last one among them
     rows = [(r["step"], v) for r in run.rows for v in r.values() if isinstance(v, str)]
     kept = rows[::-1][:: max(1, math.ceil(len(rows)/7))][::-1]
@@ -465,7 +465,7 @@ def dashboard(
     fast = each((s, ema(v, 0.9)) for s, v in (r.series("tokens_per_s") for r in runs))
     fastest = max((v for line in fast for v in line.y), default=1)
     charts = [card(f"Loss against {x}", "nats a token", *_loss_lines(runs, key), x, size) for x, key, size in (
-        ("steps", "step", (1000, 340)), ("tokens", "tokens", (560, 280)), ("CPU-seconds", "cpu_s", (560, 280)))]
+        ("steps", "step", (840, 300)), ("tokens", "tokens", (560, 280)), ("CPU-seconds", "cpu_s", (560, 280)))]
     charts += [card("Learning rate", "lr", each(r.series("lr") for r in runs)),
                card("Gradient norm", "before clipping", each(r.series("grad_norm") for r in runs)),
                card("Speed", "tokens per CPU-second, smoothed", fast, (0, 1.1*fastest))]
@@ -480,5 +480,5 @@ def dashboard(
         names="".join(f"<th>{n}</th>" for n in names), config="".join(
             f'<tr class="{"differs" if len(set(v)) > 1 else ""}"><th>{e(k)}</th>{"".join(f"<td>{w}</td>" for w in v)}</tr>'
             for k, v in sorted(settings.items(), key=lambda item: len(set(item[1])) == 1)))
-    head = f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{e(title)}</title>\n'
-    return f"{head}{body}\n</html>\n" if page else body
+    head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+    return f"{head}<title>{e(title)}</title>\n<style>body {{margin: 0}}</style>\n{body}\n</html>\n" if page else body
