@@ -43,7 +43,7 @@ def cut_jsonl(
     write_atomic(path, b"".join(line + b"\n" for line, row in found if row and row["step"] <= last_step))
     return sum(row is None for _, row in found)
 
-# %% ../nbs/05e_tracking.ipynb #768c5f8e
+# %% ../nbs/05e_tracking.ipynb #b8e08ad3
 MEASURED = re.compile(r"_s$|^mfu$") # Seconds and what is made of them: all that two equal runs do not share
 
 class JsonlTracker:
@@ -59,7 +59,7 @@ class JsonlTracker:
         for file, measured in zip(self.files, (False, True)):
             part = {k: None if isinstance(v, float) and not math.isfinite(v) else v # JSON has no NaN
                     for k, v in values.items() if bool(MEASURED.search(k)) == measured}
-            if part: file.write(json.dumps({"step": step} | part, ensure_ascii=False) + "\n")
+            if part: file.write(json.dumps({"step": step} | part) + "\n") # in ASCII: a raw U+2028 ends a line for some readers
             file.flush() # the system has it: killing the process loses nothing
 
     def flush(self):
@@ -153,7 +153,7 @@ TRACKERS = { # Name: class, the package it needs
     "jsonl": (JsonlTracker, None), "tensorboard": (TensorBoardTracker, "tensorboard"), "wandb": (WandbTracker, "wandb"),
     "trackio": (TrackioTracker, "trackio"), "mlflow": (MlflowTracker, "mlflow")}
 
-# %% ../nbs/05e_tracking.ipynb #5a0b3b56
+# %% ../nbs/05e_tracking.ipynb #cc8287a6
 def _plain(name, value): # what every tracker can hold: a number of Python, NumPy or torch, or text
     if hasattr(value, "shape") and math.prod(value.shape) == 1: value = value.item()
     if isinstance(value, str): return value.encode("utf-8", "replace").decode("utf-8") # a lone surrogate has no bytes
@@ -176,17 +176,19 @@ class Trackers:
         values = {k: _plain(k, v) for k, v in values.items()}
         values.setdefault("cpu_s", round(self.before_s + time.process_time() - self.start_s, 3))
         self.last_step = step
-        for name, tracker in list(self.trackers.items()):
-            try: tracker.log(step, values)
-            except Exception as e:
-                if name == "jsonl": raise
-                del self.trackers[name]
-                warnings.warn(f"tracker {name} failed at step {step} ({e}) and is off; log.jsonl goes on", stacklevel=2)
+        for name, tracker in list(self.trackers.items()): self.guarded(name, tracker.log, step, values)
+
+    def guarded(self, name, act, *args):
+        try: act(*args)
+        except Exception as e:
+            if name == "jsonl": raise
+            self.trackers.pop(name, None)
+            warnings.warn(f"tracker {name} failed at step {self.last_step} ({e}) and is off; log.jsonl goes on", stacklevel=3)
 
     def flush(self): self.trackers["jsonl"].flush() # before a checkpoint of the same step is written
 
     def finish(self, failed=False):
-        while self.trackers: self.trackers.popitem()[1].finish(failed)
+        for name in reversed(list(self.trackers)): self.guarded(name, self.trackers.pop(name).finish, failed)
 
     def __enter__(self): return self
     def __exit__(self, kind, *_): self.finish(failed=kind is not None)
@@ -305,7 +307,7 @@ def ema(
         out.append(mean/weight if weight else math.nan)
     return out
 
-# %% ../nbs/05e_tracking.ipynb #4afca49e
+# %% ../nbs/05e_tracking.ipynb #93ac7f25
 class ScreenTracker:
     "A live curve and a bar in a notebook, a bar in a terminal, one plain line for each evaluation in a file or a pipe."
     def __init__(self, folder, config, name, resume_step=None):
@@ -314,20 +316,24 @@ class ScreenTracker:
         ipython = sys.modules.get("IPython")
         self.live = bool(ipython) and hasattr(ipython.get_ipython(), "kernel") # IPython in a terminal has no page to draw on
         self.seen, self.drawn_at, self.display = [], -math.inf, None
+        if resume_step: self.seen = [self.point(row["step"], row) for row in read_jsonl(folder/"log.jsonl")[0]]
         self.bar = tqdm(total=self.max_steps, initial=resume_step or 0, desc=name, unit="step", mininterval=1,
                         disable=not (self.live or sys.stderr.isatty())) # escape codes are for eyes only
 
+    def point(self, step, values): return step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)
+
     def log(self, step, values):
         if not self.bar.disable: self.bar.update(step - self.bar.n)
-        self.seen.append((step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)))
+        self.seen.append(self.point(step, values))
         if self.live and time.monotonic() - self.drawn_at >= 1: self.draw()
         if not self.live and "val_loss" in values: self.bar.write(_status(step, values, self.max_steps), file=sys.stdout)
 
     def draw(self):
         from IPython.display import SVG, display
         steps, train, val = zip(*self.seen)
+        told = [i for i, v in enumerate(val) if math.isfinite(v)]
         lines = [Line(steps, train, "#e08a2b", "raw"), Line(steps, ema(train, 0.9), "#e08a2b"),
-                 Line(*zip(*((a, b) for a, b in zip(steps, val) if math.isfinite(b))), "#23607a", "val")]
+                 Line([steps[i] for i in told], [val[i] for i in told], "#23607a", "val")]
         picture = SVG(line_chart(lines, "step", "loss: train orange, validation blue"))
         if self.display: self.display.update(picture)
         else: self.display = display(picture, display_id=True)
@@ -430,11 +436,11 @@ def _loss_lines(runs, x): # and a y axis that fits all but the first tenth's plu
     low, high = min(seen, default=0), max(seen, default=0)
     return lines, (low - 0.08*(high - low), high + 0.08*(high - low)) if high > low else None
 
-# %% ../nbs/05e_tracking.ipynb #9d7d52f7
+# %% ../nbs/05e_tracking.ipynb #73c5b7f3
 def _told(run): # up to seven samples, evenly spread, the last one among them
-    rows = [r for r in run.rows if isinstance(r.get("sample"), str)]
+    rows = [(r["step"], v) for r in run.rows for v in r.values() if isinstance(v, str)]
     kept = rows[::-1][:: max(1, math.ceil(len(rows)/7))][::-1]
-    return "".join(f"<p>step {r['step']:,}</p><pre>{html.escape(r['sample'])}</pre>" for r in kept)
+    return "".join(f"<p>step {step:,}</p><pre>{html.escape(text)}</pre>" for step, text in kept)
 
 def _cell(v): # of the table of facts
     text = "–" if v is None else len(v) if isinstance(v, list) else f"{v:,}" if isinstance(v, int) else f"{v:,.4g}"
@@ -459,7 +465,7 @@ def dashboard(
     fast = each((s, ema(v, 0.9)) for s, v in (r.series("tokens_per_s") for r in runs))
     fastest = max((v for line in fast for v in line.y), default=1)
     charts = [card(f"Loss against {x}", "nats a token", *_loss_lines(runs, key), x, size) for x, key, size in (
-        ("steps", "step", (1000, 340)), ("tokens", "tokens", (560, 280)), ("CPU-seconds", "cpu_s", (560, 280)))]
+        ("steps", "step", (840, 300)), ("tokens", "tokens", (560, 280)), ("CPU-seconds", "cpu_s", (560, 280)))]
     charts += [card("Learning rate", "lr", each(r.series("lr") for r in runs)),
                card("Gradient norm", "before clipping", each(r.series("grad_norm") for r in runs)),
                card("Speed", "tokens per CPU-second, smoothed", fast, (0, 1.1*fastest))]
@@ -474,5 +480,5 @@ def dashboard(
         names="".join(f"<th>{n}</th>" for n in names), config="".join(
             f'<tr class="{"differs" if len(set(v)) > 1 else ""}"><th>{e(k)}</th>{"".join(f"<td>{w}</td>" for w in v)}</tr>'
             for k, v in sorted(settings.items(), key=lambda item: len(set(item[1])) == 1)))
-    head = f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{e(title)}</title>\n'
-    return f"{head}{body}\n</html>\n" if page else body
+    head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+    return f"{head}<title>{e(title)}</title>\n<style>body {{margin: 0}}</style>\n{body}\n</html>\n" if page else body
