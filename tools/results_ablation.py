@@ -15,7 +15,7 @@ from course import MODEL, machine, write_json
 from minillm.bpe import SPECIAL_TOKENS
 from minillm.corpus import CorpusConfig, build_corpus
 from minillm.minigpt import ATTENTION, PRESETS, GPTConfig, MiniGPT, ladder
-from minillm.nanogpt import NanoGPT, NanoGPTConfig, TrainConfig, evaluate, train
+from minillm.nanogpt import NanoGPT, NanoGPTConfig, TrainConfig, train
 from minillm.tokenizer import TokenizerRun, corpus_files, corpus_texts, load_tokenizer, run_tokenizer
 
 SECONDS, SEEDS, BATCH, LR, WINDOW = 50.0, 3, 4, 3e-3, 32  # CPU-seconds of training a run, seeds, sequences a step, top rate, tokens
