@@ -346,7 +346,7 @@ def _tiles(T, S, mask, block, device):
             seen = at[rows, None] + S - T >= at[cols] if mask is None else mask[..., rows, cols]
             if seen.any(): yield rows, cols, seen
 
-# %% ../nbs/04a_minigpt.ipynb #dcb16518
+# %% ../nbs/04a_minigpt.ipynb #5e57e4a8
 class FlashAttention(torch.autograd.Function):
     """Softmax attention, a tile at a time: no more than block x block scores of a head exist at once, forward or backward.
 
@@ -371,12 +371,12 @@ class FlashAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, dout):
+    def backward(ctx, grad):
         q, k, v, out, logsum = ctx.saved_tensors
-        scale, wide, inner = q.shape[-1]**-0.5, logsum.dtype, (dout*out).to(logsum.dtype).sum(-1, keepdim=True) # (B, H, T, 1)
+        scale, wide, inner = q.shape[-1]**-0.5, logsum.dtype, (grad*out).to(logsum.dtype).sum(-1, keepdim=True) # (B, H, T, 1)
         dq, dk, dv = (torch.zeros_like(t, dtype=wide) for t in (q, k, v))
         for rows, cols, seen in _tiles(q.shape[2], k.shape[2], ctx.mask, ctx.block, q.device):
-            qi, ki, vi, di = q[:, :, rows], k[:, :, cols], v[:, :, cols], dout[:, :, rows]
+            qi, ki, vi, di = q[:, :, rows], k[:, :, cols], v[:, :, cols], grad[:, :, rows]
             p = ((scale*qi @ ki.mT).to(wide) - logsum[:, :, rows]).exp().masked_fill(~seen, 0) # the weights, made again
             ds = (scale*p*((di @ vi.mT).to(wide) - inner[:, :, rows])).to(q.dtype) # (B, H, t, s)
             dv[:, :, cols] += p.to(q.dtype).mT @ di

@@ -105,7 +105,9 @@ def measured(attention: str | None = None, seconds: float = SECONDS, seeds: int 
     "Command, seeds, values."
     build = attentions(attention.split(",")) if attention else architectures
     values = compare(build, seconds, seeds) | (dict(window=WINDOW) if attention else {})
-    return "python tools/results_ablation.py" + (f" --attention {attention}" if attention else ""), list(range(seeds)), values
+    flags = [("attention", attention, None), ("seconds", f"{seconds:g}", f"{SECONDS:g}"), ("seeds", seeds, SEEDS)]
+    command = " ".join(["python tools/results_ablation.py", *(f"--{name} {value}" for name, value, default in flags if value != default)])
+    return command, list(range(seeds)), values
 
 
 def attention() -> tuple[str, list[int], dict]: return measured("sdpa,sliding_window")
