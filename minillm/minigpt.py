@@ -51,8 +51,11 @@ def naive(
     att = (q @ k.mT*q.shape[-1]**-0.5).masked_fill(~mask, torch.finfo(q.dtype).min).softmax(-1) # (B, H, T, S)
     return att @ v
 
-# %% ../nbs/04a_minigpt.ipynb #236d496d
-def sdpa(q:Tensor, k:Tensor, v:Tensor, config, mask:Tensor|None=None)->Tensor:
+# %% ../nbs/04a_minigpt.ipynb #00ac920c
+def sdpa(
+    q:Tensor, k:Tensor, v:Tensor, # (B, H, T, D), (B, G, S, D) and (B, G, S, D)
+    config, mask:Tensor|None=None, # As in naive
+)->Tensor: # (B, H, T, D)
     "As `naive`, by torch's fused kernels."
     T, S = q.shape[2], k.shape[2]
     if mask is None and 1 < T < S: mask = causal_mask(T, S, device=q.device)
@@ -62,7 +65,7 @@ def sdpa(q:Tensor, k:Tensor, v:Tensor, config, mask:Tensor|None=None)->Tensor:
 # %% ../nbs/04a_minigpt.ipynb #ed688d2d
 ATTENTION = {"sdpa": sdpa, "naive": naive} # f(q, k, v, config, mask), by the name a config gives it: add your own
 
-# %% ../nbs/04a_minigpt.ipynb #60ab1218
+# %% ../nbs/04a_minigpt.ipynb #b1da18e1
 @dataclass
 class GPTConfig:
     "Shape of the model and its switches."
@@ -90,7 +93,9 @@ class GPTConfig:
             if getattr(self, name) < 1: raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
         if self.head_dim is None:
             if self.n_embd % self.n_head:
-                raise ValueError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}); or set head_dim")
+                low = self.n_embd//self.n_head*self.n_head or self.n_head
+                raise ValueError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}); "
+                                 f"try {low} or {low + self.n_head}, or set head_dim")
             self.head_dim = self.n_embd//self.n_head
         if self.head_dim % 2: raise ValueError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs")
         if self.n_head % self.n_kv_head:
@@ -199,7 +204,7 @@ class Block(nn.Module):
         x = x + F.dropout(self.attn(self.attn_norm(x), cos, sin, mask, cache), self.dropout, self.training)
         return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
-# %% ../nbs/04a_minigpt.ipynb #cc21764c
+# %% ../nbs/04a_minigpt.ipynb #8578469d
 class MiniGPT(nn.Module):
     """A Llama-style decoder: token ids (B, T) to logits (B, T, V).
 
@@ -216,7 +221,8 @@ class MiniGPT(nn.Module):
         for name, table in zip(("cos", "sin"), rope_tables(config)): self.register_buffer(name, table, persistent=False)
         residual_std = 0.02/math.sqrt(2*config.n_layer) # two additions a block [@radford2019gpt2]
         for name, p in self.named_parameters():
-            if p.dim() == 2: nn.init.normal_(p, std=residual_std if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02)
+            adds = name.endswith(("o_proj.weight", "down_proj.weight"))
+            if p.dim() == 2: nn.init.normal_(p, std=residual_std if adds else 0.02)
             elif name.endswith("bias"): nn.init.zeros_(p)
 
     def forward(self,
@@ -243,9 +249,10 @@ def count_parameters(
     return dict(embedding=c.vocab_size*c.n_embd, attention=c.n_layer*attention, mlp=c.n_layer*3*c.n_embd*c.intermediate_size,
                 norms=(2*c.n_layer + 1)*c.n_embd, head=0 if c.tied else c.vocab_size*c.n_embd)
 
-# %% ../nbs/04a_minigpt.ipynb #d58c7b94
+# %% ../nbs/04a_minigpt.ipynb #4be0a6c3
 PRESETS = { # All widths multiples of 64: 4-bit blocks and fast kernels ask for it
-    "tiny": dict(vocab_size=1024, max_seq_len=128, n_layer=3, n_head=2, n_kv_head=1, n_embd=128, intermediate_size=256), # the tour's
+    # the tour's: on a CPU, minutes go into steps
+    "tiny": dict(vocab_size=1024, max_seq_len=128, n_layer=3, n_head=2, n_kv_head=1, n_embd=128, intermediate_size=256),
     "docs-6m": dict(vocab_size=4096, max_seq_len=256, n_layer=7, n_head=4, n_kv_head=2, n_embd=256, intermediate_size=768),
     "micro": dict(vocab_size=4096, max_seq_len=256, n_layer=6, n_head=6, n_kv_head=2, n_embd=384, intermediate_size=1024),
     "50m": dict(vocab_size=32_768, max_seq_len=1024, n_layer=12, n_head=8, n_kv_head=4, n_embd=512, intermediate_size=1408),
@@ -280,14 +287,15 @@ def kv_cache_bytes(
     "Keys and values of every layer for every token so far."
     return 2*config.n_layer*batch_size*config.n_kv_head*(seq_len or config.max_seq_len)*config.head_dim*dtype_bytes
 
-# %% ../nbs/04a_minigpt.ipynb #7fe53c07
+# %% ../nbs/04a_minigpt.ipynb #1b7992d6
 def undo(
     model:MiniGPT, # Untrained; changed in place
     *changes:str, # Of "no biases", "rmsnorm", "rope", "swiglu": each goes back to GPT-2's way
 )->MiniGPT: # The same model
     "Take changes of this chapter back, for an ablation; grouped heads and tying are the config's."
     c, biases = model.config, "no biases" in changes
-    if unknown := set(changes) - {"no biases", "rmsnorm", "rope", "swiglu"}: raise ValueError(f"change ({unknown.pop()!r}) is unknown")
+    if unknown := set(changes) - {"no biases", "rmsnorm", "rope", "swiglu"}:
+        raise ValueError(f"change ({unknown.pop()!r}) cannot be undone; try no biases, rmsnorm, rope or swiglu")
     for block in model.blocks:
         if "swiglu" in changes: # two matrices instead of three, as many parameters
             hidden = 3*c.intermediate_size//2
@@ -317,13 +325,15 @@ def ladder(
         models[name] = undo(MiniGPT(replace(config, **changes)), *undone)
     return models
 
-# %% ../nbs/04a_minigpt.ipynb #196aef16
-def sliding_window(q:Tensor, k:Tensor, v:Tensor, config, mask:Tensor|None=None)->Tensor:
-    "As `sdpa`, but a query sees only the last `config.window` positions, itself included. Source: [@jiang2023mistral]"
+# %% ../nbs/04a_minigpt.ipynb #82a9f8fd
+def sliding_window(
+    q:Tensor, k:Tensor, v:Tensor, # (B, H, T, D), (B, G, S, D) and (B, G, S, D)
+    config, mask:Tensor|None=None, # config.window positions are seen, the query's own included
+)->Tensor: # (B, H, T, D)
+    "As `sdpa`, but no further back than a window. Source: [@jiang2023mistral]"
     near = causal_mask(q.shape[2], k.shape[2], config.window, q.device)
     return sdpa(q, k, v, config, near if mask is None else near & mask)
 
-# %% ../nbs/04a_minigpt.ipynb #d87d7a90
 ATTENTION["sliding_window"] = sliding_window
 
 # %% ../nbs/04a_minigpt.ipynb #16b99760
@@ -336,7 +346,7 @@ def _tiles(T, S, mask, block, device):
             seen = at[rows, None] + S - T >= at[cols] if mask is None else mask[..., rows, cols]
             if seen.any(): yield rows, cols, seen
 
-# %% ../nbs/04a_minigpt.ipynb #dcb16518
+# %% ../nbs/04a_minigpt.ipynb #5e57e4a8
 class FlashAttention(torch.autograd.Function):
     """Softmax attention, a tile at a time: no more than block x block scores of a head exist at once, forward or backward.
 
@@ -361,12 +371,12 @@ class FlashAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, dout):
+    def backward(ctx, grad):
         q, k, v, out, logsum = ctx.saved_tensors
-        scale, wide, inner = q.shape[-1]**-0.5, logsum.dtype, (dout*out).to(logsum.dtype).sum(-1, keepdim=True) # (B, H, T, 1)
+        scale, wide, inner = q.shape[-1]**-0.5, logsum.dtype, (grad*out).to(logsum.dtype).sum(-1, keepdim=True) # (B, H, T, 1)
         dq, dk, dv = (torch.zeros_like(t, dtype=wide) for t in (q, k, v))
         for rows, cols, seen in _tiles(q.shape[2], k.shape[2], ctx.mask, ctx.block, q.device):
-            qi, ki, vi, di = q[:, :, rows], k[:, :, cols], v[:, :, cols], dout[:, :, rows]
+            qi, ki, vi, di = q[:, :, rows], k[:, :, cols], v[:, :, cols], grad[:, :, rows]
             p = ((scale*qi @ ki.mT).to(wide) - logsum[:, :, rows]).exp().masked_fill(~seen, 0) # the weights, made again
             ds = (scale*p*((di @ vi.mT).to(wide) - inner[:, :, rows])).to(q.dtype) # (B, H, t, s)
             dv[:, :, cols] += p.to(q.dtype).mT @ di
@@ -374,14 +384,14 @@ class FlashAttention(torch.autograd.Function):
             dk[:, :, cols] += ds.mT @ qi
         return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), None, None
 
-# %% ../nbs/04a_minigpt.ipynb #dade4307
+# %% ../nbs/04a_minigpt.ipynb #bc2768be
 def tiled(
-    q:Tensor, k:Tensor, v:Tensor, config, mask:Tensor|None=None, # As naive
+    q:Tensor, k:Tensor, v:Tensor, # (B, H, T, D), (B, G, S, D) and (B, G, S, D)
+    config, mask:Tensor|None=None, # As in naive
     block:int=64, # Side of a tile, tokens
 )->Tensor: # (B, H, T, D)
     "FlashAttention by hand: for reading, and for memory that does not grow with T*T; torch's kernel is the fast one."
     k, v = (t.repeat_interleave(q.shape[1]//t.shape[1], 1) for t in (k, v)) # (B, H, S, D)
     return FlashAttention.apply(q, k, v, mask, block)
 
-# %% ../nbs/04a_minigpt.ipynb #b9e7b5f5
 ATTENTION["tiled"] = tiled

@@ -18,7 +18,7 @@ from minillm.nanogpt import NanoGPT, NanoGPTConfig, next_token_loss
 
 LOGITS = 1e-6  # relative to the largest logit, fp32; parity.md, week 4: 0.0 was seen
 PARTS = 1e-6  # of norms, rotations, MLP, grouped heads
-BF16 = 2e-2  # relative: five roundings of 2**-8, which another order of the same operations may make differently
+BF16 = 2e-2  # relative: a few roundings of 2**-8, which another order of the same operations may make differently; 0.0 was seen
 FLASH = 1e-5
 NAMES = {  # ours: transformers'
     "embed.": "model.embed_tokens.", "blocks.": "model.layers.", ".attn.": ".self_attn.", ".attn_norm.": ".input_layernorm.",
@@ -75,9 +75,9 @@ def copied(hf, config):
 def relative(got, expected): return ((got - expected).abs().max()/expected.abs().max()).item()
 
 
-def report(what, difference, tolerance):
+def within(what, difference, tolerance):
     print(f"{what}: {difference:.1e} (tolerance {tolerance:.0e})")
-    assert difference <= tolerance
+    return difference <= tolerance
 
 
 # ---- beside transformers ----
@@ -88,7 +88,7 @@ def test_logits_of_llama(shape):
     config = small(**SHAPES[shape])
     hf = reference(config)
     idx = torch.randint(97, (2, config.max_seq_len))
-    with torch.no_grad(): report(f"logits, {shape}", relative(copied(hf, config)(idx), hf(idx).logits), LOGITS)
+    with torch.no_grad(): assert within(f"logits, {shape}", relative(copied(hf, config)(idx), hf(idx).logits), LOGITS)
 
 
 def test_gradients_of_llama():
@@ -100,7 +100,7 @@ def test_gradients_of_llama():
     next_token_loss(ours, idx[:, :-1], idx[:, 1:]).backward()
     F.cross_entropy(hf(idx[:, :-1]).logits.flatten(0, 1), idx[:, 1:].flatten()).backward()
     theirs = dict(hf.named_parameters())
-    report("gradients", max(relative(p.grad, theirs[their_name(n)].grad) for n, p in ours.named_parameters()), 1e-5)
+    assert within("gradients", max(relative(p.grad, theirs[their_name(n)].grad) for n, p in ours.named_parameters()), 1e-5)
 
 
 def test_long_positions():
@@ -108,7 +108,7 @@ def test_long_positions():
     config = small(max_seq_len=32_768, rope_scaling=LLAMA3)
     hf, idx = reference(config), torch.randint(97, (2, 50))
     positions = torch.stack([torch.arange(50) + 32_000, torch.arange(50) + 9_001])
-    with torch.no_grad(): report("logits at 32,000", relative(copied(hf, config)(idx, positions), hf(idx, position_ids=positions).logits), LOGITS)
+    with torch.no_grad(): assert within("logits at 32,000", relative(copied(hf, config)(idx, positions), hf(idx, position_ids=positions).logits), LOGITS)
 
 
 def test_greedy_tokens_of_llama():
@@ -130,8 +130,12 @@ def test_bf16_of_llama():
     ours = copied(hf, config)
     with torch.no_grad():
         exact = hf(idx).logits
-        got, expected = ours.bfloat16()(idx).float(), hf.bfloat16()(idx).logits.float()
-    report("logits in bf16", relative(got, expected), BF16)
+        rotary = hf.model.rotary_emb
+        frequencies = rotary.inv_freq.clone()
+        hf.bfloat16()
+        rotary.inv_freq = frequencies  # fp32, as from_pretrained(dtype=bfloat16) keeps it
+        got, expected = ours.bfloat16()(idx).float(), hf(idx).logits.float()
+    assert within("logits in bf16", relative(got, expected), BF16)
     assert (got - exact).norm() < 1.2*(expected - exact).norm() + 1e-6
 
 
@@ -145,8 +149,8 @@ def test_padding_beside_llama():
         got = ours(idx, positions, causal_mask(12, 12) & real[:, None, None])
         theirs = hf(idx, attention_mask=real.long(), position_ids=positions).logits
         alone = ours(idx[1:2, 5:])
-    report("padded, beside Llama", relative(got[real], theirs[real]), LOGITS)
-    report("padded, beside the text alone", relative(got[1, 5:], alone[0]), LOGITS)
+    assert within("padded, beside Llama", relative(got[real], theirs[real]), LOGITS)
+    assert within("padded, beside the text alone", relative(got[1, 5:], alone[0]), LOGITS)
     assert got.isfinite().all()
 
 
@@ -160,7 +164,7 @@ def test_logits_of_the_relatives(kind, changes, more):
     config = small(**changes)
     hf = reference(config, kind, **more)
     idx = torch.randint(97, (2, 60))
-    with torch.no_grad(): report(f"logits of {kind}", relative(copied(hf, config)(idx), hf(idx).logits), LOGITS)
+    with torch.no_grad(): assert within(f"logits of {kind}", relative(copied(hf, config)(idx), hf(idx).logits), LOGITS)
 
 
 def test_rmsnorm():
@@ -169,9 +173,9 @@ def test_rmsnorm():
     x = 3*torch.randn(4, 7, 48, generator=torch.Generator().manual_seed(0)) + 1
     theirs, ours = llama.LlamaRMSNorm(48, 1e-5), RMSNorm(48, 1e-5)
     ours.weight.data = theirs.weight.data = torch.randn(48)
-    report("RMSNorm", relative(ours(x), theirs(x)), PARTS)
-    report("RMSNorm, torch", relative(ours(x), F.rms_norm(x, (48,), ours.weight, 1e-5)), PARTS)
-    report("RMSNorm, bf16", relative(ours.bfloat16()(x.bfloat16()).float(), theirs.bfloat16()(x.bfloat16()).float()), 2**-8)
+    assert within("RMSNorm", relative(ours(x), theirs(x)), PARTS)
+    assert within("RMSNorm, torch", relative(ours(x), F.rms_norm(x, (48,), ours.weight, 1e-5)), PARTS)
+    assert within("RMSNorm, bf16", relative(ours.bfloat16()(x.bfloat16()).float(), theirs.bfloat16()(x.bfloat16()).float()), 2**-8)
 
 
 def test_swiglu():
@@ -180,7 +184,7 @@ def test_swiglu():
     theirs = llama.LlamaMLP(SimpleNamespace(hidden_size=64, intermediate_size=160, mlp_bias=False, hidden_act="silu"))
     ours, x = MLP(config), torch.randn(3, 5, 64)
     ours.load_state_dict(theirs.state_dict())
-    report("SwiGLU", relative(ours(x), theirs(x)), PARTS)
+    assert within("SwiGLU", relative(ours(x), theirs(x)), PARTS)
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if "heads" not in s])
@@ -192,9 +196,9 @@ def test_rope(shape):
     q, k = torch.randn(2, 3, 4, config.max_seq_len, 16)
     cos, sin = rotary(q, torch.arange(config.max_seq_len)[None])
     ours = rope_tables(config)
-    report(f"tables, {shape}", max((ours[0] - cos[0]).abs().max().item(), (ours[1] - sin[0]).abs().max().item()), PARTS)
+    assert within(f"tables, {shape}", max((ours[0] - cos[0]).abs().max().item(), (ours[1] - sin[0]).abs().max().item()), PARTS)
     theirs = llama.apply_rotary_pos_emb(q, k, cos, sin)
-    report(f"RoPE, {shape}", max((rotate(t, *ours) - u).abs().max().item() for t, u in zip((q, k), theirs)), PARTS)
+    assert within(f"RoPE, {shape}", max((rotate(t, *ours) - u).abs().max().item() for t, u in zip((q, k), theirs)), PARTS)
 
 
 def test_interleaved_rope():
@@ -204,7 +208,7 @@ def test_interleaved_rope():
     cos, sin = rope_tables(config)
     q, k = torch.randn(2, 3, 4, 128, 16)
     theirs = cohere.apply_rotary_pos_emb(q, k, cos[None], sin[None])
-    report("interleaved RoPE", max((rotate(t, cos, sin, True) - u).abs().max().item() for t, u in zip((q, k), theirs)), PARTS)
+    assert within("interleaved RoPE", max((rotate(t, cos, sin, True) - u).abs().max().item() for t, u in zip((q, k), theirs)), PARTS)
     order = torch.cat([torch.arange(0, 16, 2), torch.arange(1, 16, 2)])
     halves = rotate(q[..., order], *rope_tables(replace(config, rope_interleaved=False)))
     assert torch.allclose(halves, rotate(q, cos, sin, True)[..., order], atol=1e-6)
@@ -218,7 +222,7 @@ def test_interleaved_model_is_the_same_model_with_rows_sorted():
     for name in state:
         if name.endswith(("q_proj.weight", "k_proj.weight")): state[name] = state[name].view(-1, 16, 64)[:, order].flatten(0, 1)
     halves.load_state_dict(state)
-    with torch.no_grad(): report("layouts", relative(halves(idx), neighbours(idx)), 1e-5)
+    with torch.no_grad(): assert within("layouts", relative(halves(idx), neighbours(idx)), 1e-5)
 
 
 @pytest.mark.parametrize("name", ["naive", "sdpa", "tiled"])
@@ -230,9 +234,9 @@ def test_grouped_heads(name):
     module = SimpleNamespace(num_key_value_groups=3, training=False)
     theirs = llama.eager_attention_forward(module, q, k, v, mask, 16**-0.5)[0].transpose(1, 2)
     ours, g = ATTENTION[name](q, k, v, None), torch.randn(2, 6, 20, 16)
-    report(f"GQA, {name}", (ours - theirs).abs().max().item(), PARTS)
+    assert within(f"GQA, {name}", (ours - theirs).abs().max().item(), PARTS)
     pairs = zip(torch.autograd.grad(ours, (q, k, v), g), torch.autograd.grad(theirs, (q, k, v), g))
-    report(f"GQA's gradients, {name}", max((a - b).abs().max().item() for a, b in pairs), 1e-5)
+    assert within(f"GQA's gradients, {name}", max((a - b).abs().max().item() for a, b in pairs), 1e-5)
 
 
 # ---- FlashAttention by hand ----
@@ -246,11 +250,22 @@ def both(q, k, v, mask, block):
 
 
 def test_flash_equals_sdpa():
-    "Tiled attention has SDPA's outputs and gradients at a length that no tile divides, with large scores too."
+    "Tiled attention has SDPA's outputs and gradients at a length that no tile divides."
     torch.manual_seed(0)
-    for scale in (1, 6):
-        q, k, v = ((scale*torch.randn(2, heads, 300, 32)).requires_grad_() for heads in (4, 2, 2))
-        report(f"flash, scores x {scale**2}", max(both(q, k, v, None, 64)), FLASH*scale**2)
+    q, k, v = (torch.randn(2, heads, 300, 32, requires_grad=True) for heads in (4, 2, 2))
+    assert within("flash", max(both(q, k, v, None, 64)), FLASH)
+
+
+def test_flash_with_large_scores():
+    "Where the softmax is almost a choice, tiled attention is as near to float64 as SDPA, outputs and gradients."
+    torch.manual_seed(0)
+    q, k, v, g = 6*torch.randn(4, 2, 4, 150, 32, dtype=torch.float64)
+    def run(f, dtype):
+        inputs = [t.to(dtype).requires_grad_() for t in (q, k, v)]
+        out = f(*inputs, None)
+        return out, *torch.autograd.grad(out, inputs, g.to(dtype))
+    exact, ours, theirs = run(naive, torch.float64), run(tiled, torch.float32), run(sdpa, torch.float32)
+    for name, e, a, b in zip(("out", "dq", "dk", "dv"), exact, ours, theirs): assert within(f"flash, large scores, {name}", relative(a, e), 2*relative(b, e) + 1e-6)
 
 
 @settings(deadline=None, derandomize=True, max_examples=25)
@@ -274,7 +289,7 @@ def test_flash_in_bf16():
     q, k, v = torch.randn(3, 1, 2, 200, 32)
     exact, half = sdpa(q, k, v, None), [t.bfloat16() for t in (q, k, v)]
     ours, theirs = (relative(f(*half, None).float(), exact) for f in (tiled, sdpa))
-    report("flash in bf16", ours, max(1.5*theirs, 2**-7))
+    assert within("flash in bf16", ours, max(1.5*theirs, 2**-7))
 
 
 def test_a_query_that_sees_nothing_poisons_nobody():
@@ -313,13 +328,13 @@ def test_a_window_reaches_back_layer_by_layer():
 def test_batch_invariance():
     "A row's logits do not depend on its neighbours in the batch."
     m, idx = model(), torch.randint(97, (5, 50))
-    with torch.no_grad(): report("batch of five and of one", max(relative(m(idx)[i:i+1], m(idx[i:i+1])) for i in range(5)), LOGITS)
+    with torch.no_grad(): assert within("batch of five and of one", max(relative(m(idx)[i:i+1], m(idx[i:i+1])) for i in range(5)), LOGITS)
 
 
 def test_only_distances_count():
     "All positions moved by as much change nothing but rounding."
     m, idx = model(max_seq_len=2048), torch.randint(97, (2, 40))
-    with torch.no_grad(): report("moved by 1,000", relative(m(idx, (torch.arange(40) + 1000).expand(2, 40)), m(idx)), 1e-4)
+    with torch.no_grad(): assert within("moved by 1,000", relative(m(idx, (torch.arange(40) + 1000).expand(2, 40)), m(idx)), 1e-4)
 
 
 class Lists:
@@ -340,7 +355,7 @@ def test_a_cache_changes_nothing(attention):
         for piece in idx.split([7, 1, 4], 1):
             pieces.append(m(piece, cache=cache))
             cache.length += piece.shape[1]
-        report(f"cached, {attention}", relative(torch.cat(pieces, 1), m(idx)), LOGITS)
+        assert within(f"cached, {attention}", relative(torch.cat(pieces, 1), m(idx)), LOGITS)
 
 
 def test_attentions_agree():
@@ -348,7 +363,7 @@ def test_attentions_agree():
     with torch.no_grad():
         idx = torch.randint(97, (2, 70))
         logits = {name: model(attention=name, window=70)(idx) for name in ATTENTION}
-    for name, got in logits.items(): report(name, relative(got, logits["naive"]), 2e-6)
+    for name, got in logits.items(): assert within(name, relative(got, logits["naive"]), 2e-6)
 
 
 def test_a_mask_of_ones_and_zeros_must_be_bool_and_grow():
@@ -440,7 +455,7 @@ def test_the_first_rung_is_week_1s_model():
             proj.load_state_dict({k: v.chunk(3)[i] for k, v in b.attn.c_attn.state_dict().items()})
     ours.norm.load_state_dict(theirs.ln_f.state_dict())
     idx = torch.randint(97, (2, 100))
-    with torch.no_grad(): report("first rung beside NanoGPT", relative(ours(idx), theirs(idx)), 1e-5)
+    with torch.no_grad(): assert within("first rung beside NanoGPT", relative(ours(idx), theirs(idx)), 1e-5)
 
 
 def test_every_rung_is_a_decoder():
@@ -465,16 +480,16 @@ def test_the_ablation_runs_at_equal_seconds():
     ids = torch.randint(1024, (3000,))
     models = tool.attentions(["sdpa", "sliding_window"])(0)
     assert list(models) == ["sdpa", "sliding_window"] and set(tool.architectures(0)) == {"NanoGPT", *ladder(small(), 0)}
-    assert all(s > 0 for s in tool.seconds_a_step(models, ids, rounds=7).values())
-    row = tool.run(models["sdpa"], {"train": (ids, 6000), "val": (ids[:300], 600)}, 24, seed=0)
-    assert row["cpu_s"] > 0 and 0 < row["bits_per_byte"] < 10 and row["curve"][-1][0] == 24
+    assert all(s > 0 for s in tool.seconds_a_step(models, ids, rounds=6).values())
+    row = tool.run(models["sdpa"], {"train": (ids, 6000), "val": (ids[:300], 600)}, 16, seed=0)
+    assert row["cpu_s"] > 0 and 0 < row["bits_per_byte"] < 10 and row["curve"][-1][0] == 16
 
 
 # ---- bad input ----
 
 @pytest.mark.parametrize("changes, words", [
     (dict(n_layer=0), "n_layer (0) must be at least 1"),
-    (dict(n_embd=100, n_head=3, n_kv_head=3), "n_embd (100) must be divisible by n_head (3)"),
+    (dict(n_embd=100, n_head=3, n_kv_head=3), "n_embd (100) must be divisible by n_head (3); try 99 or 102"),
     (dict(n_embd=36, n_head=4), "head_dim (9) must be even"),
     (dict(n_head=4, n_kv_head=3), "n_head (4) must be divisible by n_kv_head (3); try one of 1, 2, 4"),
     (dict(dropout=1.0), "dropout (1.0) must lie in [0, 1)"),

@@ -74,7 +74,7 @@ def run(model, data: dict, steps: int, seed: int) -> dict:
     "One model trained for so many steps with its own cosine; the whole validation text at the end."
     (ids, _), (val, val_bytes) = data["train"], data["val"]
     bits = (len(val) - 1)/val_bytes/math.log(2)  # a byte, for a nat a token
-    cfg = TrainConfig(steps, BATCH, LR, LR/10, max(1, steps//20), eval_every=max(1, steps//8), seed=10**6*seed)
+    cfg = TrainConfig(steps, BATCH, LR, LR/10, max(1, steps//20), eval_every=max(1, steps//4), seed=10**6*seed)
     cpu_s, curve, loop = 0.0, [], train(model, ids, val, cfg)
     for step in range(1, steps + 1):
         start = time.process_time()
@@ -105,7 +105,9 @@ def measured(attention: str | None = None, seconds: float = SECONDS, seeds: int 
     "Command, seeds, values."
     build = attentions(attention.split(",")) if attention else architectures
     values = compare(build, seconds, seeds) | (dict(window=WINDOW) if attention else {})
-    return "python tools/results_ablation.py" + (f" --attention {attention}" if attention else ""), list(range(seeds)), values
+    flags = [("attention", attention, None), ("seconds", f"{seconds:g}", f"{SECONDS:g}"), ("seeds", seeds, SEEDS)]
+    command = " ".join(["python tools/results_ablation.py", *(f"--{name} {value}" for name, value, default in flags if value != default)])
+    return command, list(range(seeds)), values
 
 
 def attention() -> tuple[str, list[int], dict]: return measured("sdpa,sliding_window")
