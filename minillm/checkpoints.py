@@ -276,10 +276,8 @@ def write_checkpoint(
         raise OSError(e.errno, f"checkpoint of step {step} was not written to {root} ({e.strerror}); earlier ones stay") from None
     return folder
 
-# %% ../nbs/05d_checkpoints.ipynb #6700d92f
-def intact(
-    folders:Iterable[Path], # Most wanted first
-)->Path|None: # The first that is as it was written; None if there are none at all
+# %% ../nbs/05d_checkpoints.ipynb #cc2b1057
+def intact(folders:Iterable[Path])->Path|None: # The first that is as it was written; None if there are none at all
     "Warns of each one that is skipped. Raises: ValueError if there are some, and none of them can be used."
     reasons = []
     for folder in folders:
@@ -381,7 +379,7 @@ def interrupt_flag():
     finally:
         for number, old in before.items(): signal.signal(number, old)
 
-# %% ../nbs/05d_checkpoints.ipynb #3c17dbd1
+# %% ../nbs/05d_checkpoints.ipynb #572e7c60
 def claim_folder(folder:Path, config:dict): # What JSON can hold
     "Write config.json, or compare with it. Raises: ValueError naming what another configuration had set otherwise."
     path, mine = folder/"config.json", json.loads(json.dumps(config)) # as it will be read back
@@ -397,8 +395,13 @@ def hashes(
 )->dict: # Path: SHA-256, only of files that exist
     return {f.relative_to(out).as_posix(): sha256(f) for p in paths for f in sorted(out.glob(p))}
 
-def is_proven(out:Path, record:Path, inputs:Iterable[str], outputs:Iterable[str])->bool:
-    "Does the record (JSON: hashes of inputs, of outputs) still describe what is in the run folder, nothing missing?"
+def is_proven(
+    out:Path, # Run folder
+    record:Path, # JSON with the hashes of inputs and outputs
+    inputs:Iterable[str], # Files, or patterns of files
+    outputs:Iterable[str],
+)->bool:
+    "Are all outputs there as they were written, from the inputs as they are?"
     if not record.exists(): return False
     try: was = read_json(record)
     except ValueError: return False # a damaged proof proves nothing

@@ -510,7 +510,7 @@ def killed(uninterrupted, tmp_path, times, seed):
 @pytest.mark.posix
 def test_killed_at_three_points(uninterrupted, tmp_path):
     "SIGKILL at a random moment, then the same command: losses and weights equal the uninterrupted run's, bit for bit."
-    killed(uninterrupted, tmp_path, 3, seed=100)
+    assert len(killed(uninterrupted, tmp_path, 3, seed=100)) == 3
 
 
 @pytest.mark.slow

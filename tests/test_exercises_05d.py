@@ -1,5 +1,5 @@
 "The graders of notebook 05d reject planted mistakes and accept right answers written anew."
-import json, math, struct
+import json, math, random, struct
 
 import pytest
 
@@ -15,23 +15,37 @@ def whole(data):
     return len(data) - 8 - n == max([v["data_offsets"][1] for v in header.values()] or [0]) if len(data) >= 8 + n else False
 
 
+def jsonable(value):
+    if isinstance(value, dict):
+        inside = {k: jsonable(v) for k, v in value.items()}
+        return inside if {type(k) for k in value} <= {str} else {"$dict": [list(item) for item in inside.items()]}
+    if not isinstance(value, list | tuple): return value
+    items = [jsonable(v) for v in value]
+    return items if isinstance(value, list) else {"$tuple": items}
+
+
+def shuffled(seed, n):
+    order = [*range(n)]
+    random.Random(seed).shuffle(order)
+    return order
+
+
 def digits(name): return name[5:] if name.startswith("step-") and name[5:].isdecimal() and len(name) >= 13 else ""
 
 
 RIGHT = {
-    1: lambda saves, keep: sorted({s for s, _ in saves[-keep:]} | {s for s, v in sorted(saves, key=lambda x: (x[1] is None, x[1] or 0))[:1] if v is not None}),
+    1: jsonable,
     2: whole,
     3: lambda names, damaged: next((n for n in sorted(names, key=lambda n: (len(digits(n)), n), reverse=True) if digits(n) and n not in damaged), None),
     4: lambda a, b: next((i for i in range(min(len(a), len(b))) if struct.pack("d", a[i]) != struct.pack("d", b[i])), None),
-    5: lambda every, kills: sum(len(range((k - 1)//every*every, k - 1)) for k in kills),
+    5: lambda step, n, b, seed: shuffled(f"{seed}-{step//(n//b)}", n)[step % (n//b)*b:][:b],
 }
-# the mistake of comparing steps as text shows only where lengths differ, so the right one above sorts by length first
 WRONG = {
-    1: [lambda saves, keep: [s for s, _ in saves[-keep:]],  # the best forgotten
-        lambda saves, keep: sorted({s for s, _ in saves[-keep:]} | {max(((v, s) for s, v in saves if v is not None), default=(0, saves[-1][0]))[1]}),  # highest
-        lambda saves, keep: sorted({s for s, _ in saves[-keep:]} | {min(((v, s) for s, v in saves if v), default=(0, saves[-1][0]))[1]}),  # 0 is no score
-        lambda saves, keep: sorted({s for s, _ in saves[-keep - 1:]} | set(RIGHT[1](saves, keep))),  # one too many
-        lambda saves, keep: sorted([s for s, _ in saves[-keep:]] + [s for s in RIGHT[1](saves, 1)[:1]])],  # the best twice
+    1: [lambda value: value,  # as it is
+        lambda value: {"$tuple": list(value)} if isinstance(value, tuple) else value,  # the top only
+        lambda value: json.loads(json.dumps(value)),  # bent
+        lambda value: jsonable(value) if not isinstance(value, dict) else {k: jsonable(v) for k, v in value.items()},  # a number as key
+        lambda value: jsonable(value) if not isinstance(value, dict) else {"$dict": [[k, jsonable(v)] for k, v in value.items()]}],  # every dict
     2: [lambda data: len(data) >= 8,  # the header only
         lambda data: whole(data) or len(data) > 8 and whole(data[:-1]),  # bytes too many
         lambda data: len(data) >= 8 and whole(data[:8][::-1] + data[8:]),  # the other end first
@@ -44,10 +58,10 @@ WRONG = {
         lambda a, b: next((i for i, (x, y) in enumerate(zip(a, b)) if not math.isclose(x, y)), None),  # close
         lambda a, b: None if RIGHT[4](a, b) is None else RIGHT[4](a, b) + 1,  # counted from 1
         lambda a, b: RIGHT[4](a, b) or None],  # index 0 is false
-    5: [lambda every, kills: sum(k % every for k in kills),  # the step that was cut off counted
-        lambda every, kills: sum(k - 1 for k in kills),  # from the start each time
-        lambda every, kills: max(((k - 1) % every for k in kills), default=0),  # the worst only
-        lambda every, kills: sum((k - 1) % every for k in set(kills))],  # killed twice in one step
+    5: [lambda step, n, b, seed: shuffled(f"{seed}-{step*b//n}", n)[step*b % n:][:b],  # the short batch shown
+        lambda step, n, b, seed: shuffled(f"{seed}-0", n)[step % (n//b)*b:][:b],  # the same order in each epoch
+        lambda step, n, b, seed: shuffled(f"{seed}-{step//(n//b)}", n)[step % (n//b):][:b],  # windows counted, not batches
+        lambda step, n, b, seed: shuffled(f"{seed + step//(n//b)}", n)[step % (n//b)*b:][:b]],  # another seed
 }
 
 

@@ -1,4 +1,4 @@
-"Exercises of notebook 05d: what is kept, what is whole, where two runs part."
+"Exercises of notebook 05d: what JSON bends, what is whole, where two runs part, a position without state."
 import json
 import math
 import random
@@ -7,9 +7,12 @@ import re
 from minillm.exercises.grading import Exercise
 
 
-def kept(saves, keep):
-    best = min((score, step) for step, score in saves if score is not None)[1:] if any(s is not None for _, s in saves) else ()
-    return sorted({*best, *(step for step, _ in saves[-keep:])})
+def to_json(value):
+    if type(value) is tuple: return {"$tuple": to_json(list(value))}
+    if type(value) is list: return list(map(to_json, value))
+    if type(value) is not dict: return value
+    pairs = [[k, to_json(v)] for k, v in value.items()]
+    return {"$dict": pairs} if any(type(k) is not str for k in value) else dict(pairs)
 
 
 def is_whole(data):
@@ -32,22 +35,31 @@ def parting(a, b):
     return None
 
 
-def redone(every, kills):
-    return sum(step - 1 - (step - 1)//every*every for step in kills)
+def windows_at(step, n_windows, batch_size, seed):
+    steps = n_windows//batch_size
+    order = list(range(n_windows))
+    random.Random(f"{seed}-{step//steps}").shuffle(order)
+    first = step%steps*batch_size
+    return order[first:first + batch_size]
 
 
 def exactly(got, expected) -> bool:
-    "Equal in value and type: True is not 1, and 0 is not False."
-    return type(got) is type(expected) and got == expected
+    "Equal in value and type, nested, in the same order: True is not 1, and a tuple is not a list."
+    return type(got) is type(expected) and repr(got) == repr(expected)
 
 
-def runs():
+def nested(rng, depth):
+    kind = rng.choice("vvtld") if depth else "v"
+    inside = lambda: [nested(rng, depth - 1) for _ in range(rng.randint(0, 3))]
+    if kind == "v": return rng.choice((None, True, 0, 1.5, -0.0, "a", ""))
+    if kind != "d": return (tuple if kind == "t" else list)(inside())
+    return {rng.choice(("a", "b", "c.d", 0, 1, 2.5, None)): v for v in inside()}
+
+
+def values():
     rng = random.Random(0)
-    yield from (([(10, None)], 2), ([(10, 1.0), (20, 2.0), (30, 3.0)], 1), ([(10, 2.0), (20, 1.0), (30, 1.0), (40, 5.0)], 1),
-                ([(10, 0), (20, None), (30, None)], 2))
-    for _ in range(24):
-        steps = sorted(rng.sample(range(1, 400), rng.randint(1, 9)))
-        yield [(s, rng.choice((None, rng.randint(0, 9), round(rng.uniform(0, 4), 2)))) for s in steps], rng.randint(1, 4)
+    yield from ((1,), ((),), ([],), ({},), ({"a": 1},), ({0: 1},), ((1, 2),), ([(1,)],), ({"a": (1, [2, (3,)])},), ({0: {"b": {1: (2,)}}, "c": []},))
+    for _ in range(30): yield (nested(rng, 4),)
 
 
 def stored(rng):
@@ -94,17 +106,19 @@ def pairs():
         yield a, b[:rng.randint(1, len(b))]
 
 
-def kills():
+def positions():
     rng = random.Random(4)
-    yield from ((10, []), (10, [1]), (10, [10]), (10, [11]), (10, [12, 12, 12]), (1, [5, 7]))
-    for _ in range(24): yield rng.randint(1, 60), sorted(rng.randint(1, 500) for _ in range(rng.randint(0, 5)))
+    yield from ((0, 1, 1, 0), (0, 4, 1, 0), (3, 4, 1, 0), (4, 4, 1, 0), (0, 5, 2, 1), (1, 5, 2, 1), (2, 5, 2, 1), (7, 10, 10, 3))
+    for _ in range(24):
+        n = rng.randint(1, 40)
+        yield rng.randint(0, 200), n, rng.randint(1, n), rng.randint(0, 99)
 
 
 EXERCISES = {
-    1: Exercise(kept, runs, [
-        "Two lists, joined: the last `keep` of all saves, and one more.",
-        "A score of 0 is a score: ask `is not None`.",
-        "min((score, step) for ... if score is not None) finds the best one, the earliest of equals; a set removes the double.",
+    1: Exercise(to_json, values, [
+        "Five kinds: tuple, list, dict with text keys only, any other dict, and all the rest.",
+        "Each container calls to_json for what is inside it, also inside a $tuple and a $dict.",
+        "{'$dict': [[k, to_json(v)] for k, v in value.items()]} if any(not isinstance(k, str) for k in value).",
     ], exactly),
     2: Exercise(is_whole, files, [
         "Three reasons to say no: fewer than 8 bytes, a header that is cut, data that is too short or too long.",
@@ -121,9 +135,9 @@ EXERCISES = {
         "0.0 == -0.0 is true: == is not quite the question that is asked; and index 0 is an answer.",
         "x.hex() writes every bit of a float, the sign included.",
     ], exactly),
-    5: Exercise(redone, kills, [
-        "Killed in step k, it had finished k - 1 steps.",
-        "Of those, everything up to the last multiple of `every` is safe.",
-        "sum((k - 1) % every for k in kills).",
+    5: Exercise(windows_at, positions, [
+        "An epoch has n_windows//batch_size steps; divmod gives the epoch and the step within it.",
+        "random.Random(text) is a generator of its own; its shuffle works in place and returns None.",
+        "order[n*batch_size:(n + 1)*batch_size] of the shuffled order of epoch step//(n_windows//batch_size).",
     ], exactly),
 }
