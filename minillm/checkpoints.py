@@ -318,7 +318,7 @@ def load_optimizer(optimizer:torch.optim.Optimizer, saved:dict): # saved: its st
             if isinstance(value, Tensor) and optimizer.state[p][key].dtype != value.dtype:
                 optimizer.state[p][key] = value.to(optimizer.state[p][key].device)
 
-# %% ../nbs/05d_checkpoints.ipynb #abb255d6
+# %% ../nbs/05d_checkpoints.ipynb #45c698b5
 def load_state(
     folder:Path, # A checkpoint
     model:nn.Module, # Filled in place
@@ -337,9 +337,9 @@ def load_state(
     if optimizer is not None: wrong += differences_of_groups(parts.get("optimizer", {}), optimizer)
     if batches is not None and "batches" not in parts: wrong.append("no position in the data is there")
     if wrong: raise ValueError(f"checkpoint ({folder}) is of another model: {'; '.join(wrong[:3])}" + " ..."*(len(wrong) > 3))
+    if batches is not None: batches.load_state_dict(parts.pop("batches")) # first: it may refuse, being of other data
     model.load_state_dict(parts.pop("model"))
     if optimizer is not None: load_optimizer(optimizer, parts.pop("optimizer")["state"])
-    if batches is not None: batches.load_state_dict(parts.pop("batches"))
     if "rng" in parts: set_rng_state(parts.pop("rng"))
     return dict(step=manifest["step"], score=manifest["score"]) | parts
 

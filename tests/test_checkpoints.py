@@ -342,6 +342,18 @@ def test_missing_parts_are_told(tmp_path):
     with pytest.raises(ValueError, match="no position in the data"): load_state(folder, small(), batches=killed_run.Batches())
 
 
+def test_other_data_is_refused_before_anything_changes(tmp_path, monkeypatch):
+    "Batches that refuse the position leave weights and generators as they were."
+    model, optimizer, batches = killed_run.start()
+    write_checkpoint(tmp_path, 1, save_state(model, optimizer, batches))
+    def refuse(*a): raise ValueError("of another stream")
+    monkeypatch.setattr(killed_run.Batches, "load_state_dict", refuse)
+    other, second, _ = killed_run.start(2)
+    before, rng = {k: v.clone() for k, v in other.state_dict().items()}, torch.get_rng_state()
+    with pytest.raises(ValueError, match="another stream"): resume(tmp_path, other, second, batches)
+    assert same(before, dict(other.state_dict())) and torch.equal(rng, torch.get_rng_state()) and not second.state
+
+
 # ---- the disk's complaints ------------------------------------------------------------------------------------------
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
