@@ -121,7 +121,7 @@ def go(model, optimizer, steps):
     losses = []
     for _ in range(steps):
         x = torch.randn(5, 3)
-        def closure():
+        def closure(x=x):
             optimizer.zero_grad()
             loss = (model(x) - np.random.rand() - random.random()).pow(2).mean()
             loss.backward()
