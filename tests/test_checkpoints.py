@@ -121,7 +121,7 @@ def go(model, optimizer, steps):
     losses = []
     for _ in range(steps):
         x = torch.randn(5, 3)
-        def closure():
+        def closure(x=x):
             optimizer.zero_grad()
             loss = (model(x) - np.random.rand() - random.random()).pow(2).mean()
             loss.backward()
@@ -342,6 +342,18 @@ def test_missing_parts_are_told(tmp_path):
     with pytest.raises(ValueError, match="no position in the data"): load_state(folder, small(), batches=killed_run.Batches())
 
 
+def test_other_data_is_refused_before_anything_changes(tmp_path, monkeypatch):
+    "Batches that refuse the position leave weights and generators as they were."
+    model, optimizer, batches = killed_run.start()
+    write_checkpoint(tmp_path, 1, save_state(model, optimizer, batches))
+    def refuse(*a): raise ValueError("of another stream")
+    monkeypatch.setattr(killed_run.Batches, "load_state_dict", refuse)
+    other, second, _ = killed_run.start(2)
+    before, rng = {k: v.clone() for k, v in other.state_dict().items()}, torch.get_rng_state()
+    with pytest.raises(ValueError, match="another stream"): resume(tmp_path, other, second, batches)
+    assert same(before, dict(other.state_dict())) and torch.equal(rng, torch.get_rng_state()) and not second.state
+
+
 # ---- the disk's complaints ------------------------------------------------------------------------------------------
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
@@ -510,7 +522,7 @@ def killed(uninterrupted, tmp_path, times, seed):
 @pytest.mark.posix
 def test_killed_at_three_points(uninterrupted, tmp_path):
     "SIGKILL at a random moment, then the same command: losses and weights equal the uninterrupted run's, bit for bit."
-    killed(uninterrupted, tmp_path, 3, seed=100)
+    assert len(killed(uninterrupted, tmp_path, 3, seed=100)) == 3
 
 
 @pytest.mark.slow
