@@ -200,7 +200,7 @@ def shard_plan(
         room -= size
     return plan
 
-# %% ../nbs/04c_interop.ipynb #9717234b
+# %% ../nbs/04c_interop.ipynb #90171104
 def _read_json(path):
     try: data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: raise ValueError(f"{path.parent} holds no {path.name}; save_pretrained writes one") from None
@@ -220,19 +220,21 @@ def _write_weights(tensors, folder, dtype, max_shard_bytes):
     plan, shards = shard_plan(sizes, max_shard_bytes), {}
     for i, names in enumerate(plan, 1):
         file = "model.safetensors" if len(plan) == 1 else f"model-{i:05}-of-{len(plan):05}.safetensors"
-        save_file({n: tensors[n].to("cpu", dtype).contiguous() for n in names}, folder/file, {"format": "pt"})
+        shard = {n: tensors[n].to("cpu", dtype).contiguous() for n in names}
+        for n, t in shard.items():
+            if not t.isfinite().all(): raise ValueError(f"{n} is not finite in {dtype}; save it as bfloat16, or an earlier step")
+        save_file(shard, folder/file, {"format": "pt"})
         shards |= dict.fromkeys(names, file)
     total = dict(total_size=sum(sizes.values()))
     if len(plan) > 1: _write_json(folder/"model.safetensors.index.json", dict(metadata=total, weight_map=shards))
 
-# %% ../nbs/04c_interop.ipynb #7a676747
+# %% ../nbs/04c_interop.ipynb #cceaac00
 _WEIGHTS = r"model\.safetensors(\.index\.json)?|model-\d+-of-\d+\.safetensors"
 
 def _sync(path): # what was written is on the disk
     if path.is_dir() and os.name != "posix": return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try: os.fsync(handle)
-    finally: os.close(handle)
+    os.fsync(handle := os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR))
+    os.close(handle)
 
 def _settle(folder):
     "Ends a save that was stopped after its files were complete; otherwise does nothing."
@@ -298,9 +300,8 @@ def save_pretrained(
         _write_json(stage/"config.json", config | ids | dict.fromkeys(("dtype", "torch_dtype"), str(dtype)[len("torch."):]))
     return _commit(Path(folder), write)
 
-# %% ../nbs/04c_interop.ipynb #013e2e25
+# %% ../nbs/04c_interop.ipynb #cacd9e86
 _TYPES = dict(F32=torch.float32, BF16=torch.bfloat16, F16=torch.float16, F64=torch.float64)
-_BUFFERS = re.compile(r".*\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)") # in older files: computed, not learned
 
 def _headers(file): # {name: (shape, type)} without reading a weight
     try:
@@ -323,7 +324,7 @@ def _shards(folder): # {name of a tensor: its file}
             raise ValueError(f"{folder/file} and the index disagree on {min(odd)}; copy both from one model")
     return {name: folder/file for name, file in found.items()}
 
-# %% ../nbs/04c_interop.ipynb #07ee2c17
+# %% ../nbs/04c_interop.ipynb #1ff18e32
 def _empty(config, found, folder): # the model, without memory for its weights
     layers = {int(m[1]) for name in found if (m := re.match(r"(?:model\.layers|(?:transformer\.)?h)\.(\d+)\.", name))}
     if len(layers) != config.n_layer:
@@ -344,12 +345,12 @@ def _match(model, found, folder): # {our name: their name}, once every shape and
         shape, kind = found[name]
         if shape != want: raise ValueError(f"{folder}: {name} has shape {shape}, config.json says {want}; copy both anew")
         if kind not in _TYPES: raise ValueError(f"{folder}: {name} holds {kind}, not floats; take the model before quantization")
-    extra = {n for n in found if n not in theirs.values() and not _BUFFERS.fullmatch(n)}
-    if gpt2 or model.config.tied: extra -= {"lm_head.weight"} # a copy
-    if extra: raise ValueError(f"{folder}: nothing in the model takes the tensor {min(extra)}; is config.json another's?")
+    known = {*theirs.values(), *(["lm_head.weight"] if gpt2 or model.config.tied else [])} # which is a copy then
+    if extra := {n for n in found if n not in known and not re.fullmatch(r".*\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)", n)}:
+        raise ValueError(f"{folder}: nothing in the model takes the tensor {min(extra)}; is config.json another's?")
     return theirs
 
-# %% ../nbs/04c_interop.ipynb #678ff5f4
+# %% ../nbs/04c_interop.ipynb #5290d3dd
 def _read_weights(model, theirs, files, found, dtype):
     weights = {}
     for file in set(files.values()):
@@ -362,8 +363,7 @@ def _read_weights(model, theirs, files, found, dtype):
     if getattr(model.config, "tied", False): model.lm_head.weight = model.embed.weight
     if "lm_head.weight" in found and "lm_head.weight" not in theirs.values():
         with safe_open(files["lm_head.weight"], "pt") as f: head = f.get_tensor("lm_head.weight").to(dtype)
-        embed = model.wte.weight if isinstance(model, NanoGPT) else model.embed.weight
-        if head.shape != embed.shape or not torch.equal(head, embed):
+        if not torch.equal(head, weights["wte.weight" if isinstance(model, NanoGPT) else "embed.weight"]):
             raise ValueError(f"{files['lm_head.weight']}: lm_head.weight is not the embedding; set tie_word_embeddings to false")
 
 def _compute_tables(model): # what is not stored

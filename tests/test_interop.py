@@ -404,16 +404,23 @@ def test_an_index_that_lies(tmp_path):
     assert one in refused(from_pretrained, folder)
 
 
+def large(x):
+    model = ours()
+    model.norm.weight[0] = x
+    return model
+
+
 def test_what_cannot_be_saved(tmp_path, tokenizer):
-    "A model that no family has, another kind of model, a tokenizer that is too large, a strange dtype: refused before a byte is written."
+    "A model that no family has, another kind of model, a tokenizer that is too large, a strange dtype, numbers beyond it: refused, and nothing stays."
     grown = ours()
     grown.blocks[0].mlp.extra = torch.nn.Linear(2, 2)
     odd = ours()
     odd.config.attention = "mine"
     for model, kwargs, line in ((ours(qkv_bias=True, qk_norm=True), {}, "qkv_bias"), (torch.nn.Linear(2, 2), {}, "MiniGPT"), (ours(), dict(tokenizer=tokenizer), "vocab_size"),
-                                (ours(), dict(dtype="int8"), "dtype"), (ours(), dict(dtype=torch.float64), "dtype"), (grown, {}, "extra"), (odd, {}, "attention")):
+                                (large(7e4), dict(dtype="float16"), "norm.weight"), (large(float("nan")), {}, "norm.weight"), (ours(), dict(dtype="int8"), "dtype"), (ours(), dict(dtype=torch.float64), "dtype"), (grown, {}, "extra"), (odd, {}, "attention")):
         assert line in refused(save_pretrained, model, tmp_path / "none", **kwargs)
-    assert not (tmp_path / "none").exists()
+    assert not list(tmp_path.glob("none/*"))
+    assert from_pretrained(save_pretrained(large(7e4), tmp_path / "bf16", dtype="bfloat16")).norm.weight[0] == 70144
 
 
 # ---- bytes
@@ -427,6 +434,13 @@ def test_bf16_halves_the_bytes(tmp_path):
     assert 0.5 <= sizes["bfloat16"] / sizes["float32"] < 0.51 and abs(sizes["float16"] - sizes["bfloat16"]) < 100 # the header's "BF16" and "F16"
     assert same(from_pretrained(tmp_path / "bfloat16").state_dict(), {n: t.bfloat16() for n, t in model.state_dict().items()})
     assert read(tmp_path / "bfloat16")["dtype"] == read(tmp_path / "bfloat16")["torch_dtype"] == "bfloat16"
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path, tokenizer):
+    "Saving twice, and saving what was loaded, writes equal files."
+    model = ours(vocab_size=len(tokenizer))
+    a, b = (files(save_pretrained(m, tmp_path / str(i), tokenizer)) for i, m in enumerate((model, ours(vocab_size=len(tokenizer)))))
+    assert a == b == files(save_pretrained(from_pretrained(tmp_path / "0"), tmp_path / "2", load_tokenizer(tmp_path / "0")))
 
 
 def test_shard_plan():
