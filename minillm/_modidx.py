@@ -290,6 +290,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'minillm.minigpt.causal_mask': ('minigpt.html#causal_mask', 'minillm/minigpt.py'),
                                  'minillm.minigpt.count_parameters': ('minigpt.html#count_parameters', 'minillm/minigpt.py'),
                                  'minillm.minigpt.kv_cache_bytes': ('minigpt.html#kv_cache_bytes', 'minillm/minigpt.py'),
+                                 'minillm.minigpt.ladder': ('minigpt.html#ladder', 'minillm/minigpt.py'),
                                  'minillm.minigpt.naive': ('minigpt.html#naive', 'minillm/minigpt.py'),
                                  'minillm.minigpt.rope_frequencies': ('minigpt.html#rope_frequencies', 'minillm/minigpt.py'),
                                  'minillm.minigpt.rope_tables': ('minigpt.html#rope_tables', 'minillm/minigpt.py'),

@@ -72,7 +72,7 @@ _LLAMA_FIELDS = dict(vocab_size="vocab_size", max_seq_len="max_position_embeddin
 _GPT2_FIELDS = dict(vocab_size="vocab_size", max_seq_len="n_positions", n_layer="n_layer", n_head="n_head", n_embd="n_embd")
 _GELU = dict(gelu_new="tanh", gelu_pytorch_tanh="tanh", gelu="none")
 
-# %% ../nbs/04c_interop.ipynb #b2eaa9a8
+# %% ../nbs/04c_interop.ipynb #af7f8f80
 def _rope_to_hf(config): # both spellings: transformers 5 reads rope_parameters, 4 the other two
     given = config.rope_scaling or {}
     kind = given.get("rope_type", given.get("type", "default"))
@@ -80,6 +80,7 @@ def _rope_to_hf(config): # both spellings: transformers 5 reads rope_parameters,
     return dict(rope_theta=config.rope_theta, rope_scaling=None if kind == "default" else scaling,
                 rope_parameters=dict(rope_theta=config.rope_theta, **scaling))
 
+# %% ../nbs/04c_interop.ipynb #e01af98a
 def _gpt2_to_hf(config):
     drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
     return drop | {theirs: getattr(config, ours) for ours, theirs in _GPT2_FIELDS.items()} | dict(
@@ -104,7 +105,7 @@ def config_to_hf(
     hf |= {bias: False for bias in ("attention_bias", "mlp_bias") if bias in FAMILIES[family]}
     return hf | (dict(dropout=config.dropout) if config.dropout else {}) # ours alone; acts in training only
 
-# %% ../nbs/04c_interop.ipynb #517902e1
+# %% ../nbs/04c_interop.ipynb #f2b3a16b
 _NEUTRAL = dict(hidden_act=("silu", "swish"), attention_bias=(False,), mlp_bias=(False,), rope_interleaved=(False,),
     partial_rotary_factor=(1,), use_mrope=(False,), layer_norm_epsilon=(1e-5,), scale_attn_weights=(True,),
     scale_attn_by_inverse_layer_idx=(False,), reorder_and_upcast_attn=(False,), add_cross_attention=(False,),
@@ -125,6 +126,7 @@ def _refuse_foreign(given): # one line that names the first field which changes 
         if name not in _READ and name not in FAMILIES[given["model_type"]]:
             raise ValueError(f"{name} ({str(value)[:60]!r}) is not supported; if it is idle, delete it from config.json")
 
+# %% ../nbs/04c_interop.ipynb #26642338
 def _field(hf, name, kind, least=None): # above 0, unless told otherwise
     value = hf.get(name)
     if value is None: raise ValueError(f"{name} is missing; copy config.json again")
@@ -132,7 +134,7 @@ def _field(hf, name, kind, least=None): # above 0, unless told otherwise
     if fits and (kind is bool or (value > 0 if least is None else value >= least) and value < 1e300): return kind(value)
     raise ValueError(f"{name} ({value!r}) must be {'true or false' if kind is bool else f'a positive {kind.__name__}'}")
 
-# %% ../nbs/04c_interop.ipynb #3243644e
+# %% ../nbs/04c_interop.ipynb #484f7e28
 def _scaling_from_hf(p, hf): # (theta, scaling or None) of one spelling
     theta, kind = p.get("rope_theta", hf.get("rope_theta", 10_000.0)), p.get("rope_type", p.get("type", "default"))
     if kind not in ROPE_SCALING: raise ValueError(f"rope_scaling type {kind!r} is not supported; {', '.join(ROPE_SCALING)} are")
@@ -149,6 +151,7 @@ def _rope_from_hf(hf):
         raise ValueError("rope_parameters disagree with rope_theta and rope_scaling; keep one of the two spellings")
     return found[0]
 
+# %% ../nbs/04c_interop.ipynb #31a95f25
 def _window_from_hf(hf): # positions, or None
     kinds = {"sliding_attention"}
     if hf.get("sliding_window") is None: return None
@@ -228,7 +231,7 @@ def _write_weights(tensors, folder, dtype, max_shard_bytes):
     total = dict(total_size=sum(sizes.values()))
     if len(plan) > 1: _write_json(folder/"model.safetensors.index.json", dict(metadata=total, weight_map=shards))
 
-# %% ../nbs/04c_interop.ipynb #cceaac00
+# %% ../nbs/04c_interop.ipynb #7adec5d1
 _WEIGHTS = r"model\.safetensors(\.index\.json)?|model-\d+-of-\d+\.safetensors"
 
 def _sync(path): # what was written is on the disk
@@ -250,6 +253,7 @@ def _settle(folder):
     os.rename(stage, folder/".part")
     shutil.rmtree(folder/".part")
 
+# %% ../nbs/04c_interop.ipynb #f08903b8
 def _commit(folder, write): # write(stage) makes the files
     _settle(folder)
     stage = folder/".part"
@@ -264,7 +268,7 @@ def _commit(folder, write): # write(stage) makes the files
     _settle(folder)
     return folder
 
-# %% ../nbs/04c_interop.ipynb #4a4b34fa
+# %% ../nbs/04c_interop.ipynb #3ec296ac
 def token_ids(
     tokenizer:Tokenizer|None,
 )->dict: # bos, eos and pad as generation_config.json has them; eos_token_id lists what ends a text or a turn
@@ -273,6 +277,7 @@ def token_ids(
     ends = [known[name] for name in ("<|endoftext|>", "<|im_end|>") if name in known]
     return dict(bos_token_id=known.get("<|endoftext|>"), eos_token_id=ends or None, pad_token_id=known.get("<|pad|>"))
 
+# %% ../nbs/04c_interop.ipynb #084f0a4c
 def _check_model(model, tokenizer): # that its folder would say all there is to it
     if not isinstance(model, MiniGPT | NanoGPT): raise ValueError(f"model ({type(model).__name__}) must be a MiniGPT or NanoGPT")
     with torch.device("meta"): extra = model.state_dict().keys() ^ type(model)(model.config).state_dict().keys()
@@ -300,7 +305,7 @@ def save_pretrained(
         _write_json(stage/"config.json", config | ids | dict.fromkeys(("dtype", "torch_dtype"), str(dtype)[len("torch."):]))
     return _commit(Path(folder), write)
 
-# %% ../nbs/04c_interop.ipynb #cacd9e86
+# %% ../nbs/04c_interop.ipynb #a25cd3ed
 _TYPES = dict(F32=torch.float32, BF16=torch.bfloat16, F16=torch.float16, F64=torch.float64)
 
 def _headers(file): # {name: (shape, type)} without reading a weight
@@ -308,6 +313,7 @@ def _headers(file): # {name: (shape, type)} without reading a weight
         with safe_open(file, "pt") as f: return {n: (tuple((s := f.get_slice(n)).get_shape()), s.get_dtype()) for n in f.keys()}
     except (SafetensorError, OSError) as e: raise ValueError(f"{file} is damaged ({str(e).strip()}); copy it again") from None
 
+# %% ../nbs/04c_interop.ipynb #816ad08b
 def _shards(folder): # {name of a tensor: its file}
     single, index = folder/"model.safetensors", folder/"model.safetensors.index.json"
     if single.exists(): return dict.fromkeys(_headers(single), single)
