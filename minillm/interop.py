@@ -6,9 +6,8 @@
 __all__ = ['FAMILIES', 'hf_name', 'to_halves', 'config_to_hf', 'config_from_hf', 'shard_plan', 'token_ids', 'save_pretrained',
            'fetch_model', 'from_pretrained']
 
-# %% ../nbs/04c_interop.ipynb #861cd828
+# %% ../nbs/04c_interop.ipynb #fdaed510
 import json, os, re, shutil
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -105,18 +104,17 @@ def config_to_hf(
     hf |= {bias: False for bias in ("attention_bias", "mlp_bias") if bias in FAMILIES[family]}
     return hf | (dict(dropout=config.dropout) if config.dropout else {}) # ours alone; acts in training only
 
-# %% ../nbs/04c_interop.ipynb #f2b3a16b
+# %% ../nbs/04c_interop.ipynb #af7e9a1b
 _NEUTRAL = dict(hidden_act=("silu", "swish"), attention_bias=(False,), mlp_bias=(False,), rope_interleaved=(False,),
     partial_rotary_factor=(1,), use_mrope=(False,), layer_norm_epsilon=(1e-5,), scale_attn_weights=(True,),
     scale_attn_by_inverse_layer_idx=(False,), reorder_and_upcast_attn=(False,), add_cross_attention=(False,),
     is_encoder_decoder=(False,), tie_encoder_decoder=(False,), pruned_heads=({},), chunk_size_feed_forward=(0,))
 _IDLE = set("""architectures model_type transformers_version _name_or_path dtype torch_dtype use_cache initializer_range dropout
     n_ctx bos_token_id eos_token_id pad_token_id sep_token_id unk_token_id decoder_start_token_id tokenizer_class prefix
-    is_decoder attention_dropout embd_pdrop attn_pdrop pretraining_tp torchscript use_bfloat16 tf_legacy_loss is_llama_config
-    output_hidden_states output_attentions return_dict id2label label2id problem_type finetuning_task task_specific_params
-    summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout gradient_checkpointing
-    max_length min_length do_sample num_beams temperature top_k top_p repetition_penalty max_sequence_length unsloth_fixed
-    unsloth_version transformers.js_config""".split())
+    is_decoder attention_dropout embd_pdrop attn_pdrop pretraining_tp is_llama_config output_hidden_states output_attentions
+    return_dict id2label label2id problem_type task_specific_params summary_type summary_use_proj summary_activation
+    summary_proj_to_labels summary_first_dropout gradient_checkpointing max_length min_length do_sample num_beams temperature
+    top_k top_p repetition_penalty max_sequence_length unsloth_fixed unsloth_version transformers.js_config""".split())
 _READ = {*_LLAMA_FIELDS.values(), *_GPT2_FIELDS.values(), "rope_theta", "rope_scaling", "rope_parameters", "n_inner"}
 
 def _refuse_foreign(given): # one line that names the first field which changes the model and which ours cannot follow
@@ -124,7 +122,7 @@ def _refuse_foreign(given): # one line that names the first field which changes 
         if name in _IDLE or value is None or (name in _NEUTRAL and value in _NEUTRAL[name]): continue
         if name in _NEUTRAL: raise ValueError(f"{name} ({value!r}) is not supported; only {_NEUTRAL[name][0]!r} is")
         if name not in _READ and name not in FAMILIES[given["model_type"]]:
-            raise ValueError(f"{name} ({str(value)[:60]!r}) is not supported; if it is idle, delete it from config.json")
+            raise ValueError(f"{name} ({str(value)[:60]!r}) is not supported; if it changes nothing, delete it there")
 
 # %% ../nbs/04c_interop.ipynb #26642338
 def _field(hf, name, kind, least=None): # above 0, unless told otherwise
@@ -163,7 +161,7 @@ def _window_from_hf(hf): # positions, or None
     if kinds != {"sliding_attention"}: raise ValueError(f"layer_types ({', '.join(map(str, kinds))}) must be all the same")
     return _field(hf, "sliding_window", int)
 
-# %% ../nbs/04c_interop.ipynb #32685fd8
+# %% ../nbs/04c_interop.ipynb #967fa35f
 def config_from_hf(
     hf:dict, # A config.json
 )->GPTConfig|NanoGPTConfig:
@@ -184,8 +182,8 @@ def _gpt2_from_hf(hf):
 
 def _llama_from_hf(hf):
     hf["num_key_value_heads"] = hf["num_key_value_heads"] or hf.get("num_attention_heads")
-    kind = {f.name: type(f.default) for f in fields(GPTConfig)} | dict(head_dim=int)
-    shape = {ours: _field(hf, theirs, kind[ours]) for ours, theirs in _LLAMA_FIELDS.items() if theirs != "head_dim" or hf[theirs]}
+    shape = {ours: _field(hf, theirs, type(getattr(GPTConfig, ours) or 0)) # of its default; head_dim has none
+             for ours, theirs in _LLAMA_FIELDS.items() if theirs != "head_dim" or hf[theirs]}
     (theta, scaling), window, family = _rope_from_hf(hf), _window_from_hf(hf), hf["model_type"]
     return GPTConfig(**shape, rope_theta=theta, rope_scaling=scaling, qkv_bias=family == "qwen2", qk_norm=family == "qwen3",
         attention="sliding_window" if window else "sdpa", window=window, dropout=_field({"dropout": 0} | hf, "dropout", float, 0))
@@ -277,11 +275,13 @@ def token_ids(
     ends = [known[name] for name in ("<|endoftext|>", "<|im_end|>") if name in known]
     return dict(bos_token_id=known.get("<|endoftext|>"), eos_token_id=ends or None, pad_token_id=known.get("<|pad|>"))
 
-# %% ../nbs/04c_interop.ipynb #084f0a4c
+# %% ../nbs/04c_interop.ipynb #2972fcb4
 def _check_model(model, tokenizer): # that its folder would say all there is to it
     if not isinstance(model, MiniGPT | NanoGPT): raise ValueError(f"model ({type(model).__name__}) must be a MiniGPT or NanoGPT")
-    with torch.device("meta"): extra = model.state_dict().keys() ^ type(model)(model.config).state_dict().keys()
-    if extra: raise ValueError(f"model differs from its config in {min(extra)}; only what the config says can be saved")
+    with torch.device("meta"): plain = (NanoGPT if isinstance(model, NanoGPT) else MiniGPT)(model.config)
+    kinds, odd = dict(plain.named_modules()), model.state_dict().keys() ^ plain.state_dict().keys()
+    odd |= {name for name, module in model.named_modules() if not isinstance(module, type(kinds.get(name)))}
+    if odd: raise ValueError(f"model differs from its config in {min(odd)}; only what the config says can be saved")
     if tokenizer and len(tokenizer) > model.config.vocab_size:
         raise ValueError(f"tokenizer has {len(tokenizer)} tokens, vocab_size is {model.config.vocab_size}; take the model's own")
 

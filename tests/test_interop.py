@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from minillm.bpe import SPECIAL_TOKENS, train_bpe
 from minillm.interop import (
     FAMILIES, config_from_hf, config_to_hf, fetch_model, from_pretrained, hf_name, save_pretrained, shard_plan, to_halves, token_ids)
-from minillm.minigpt import GPTConfig, MiniGPT
+from minillm.minigpt import GPTConfig, MiniGPT, undo
 from minillm.nanogpt import NanoGPT, NanoGPTConfig, load_gpt2
 from minillm.tokenizer import load_tokenizer
 
@@ -417,7 +417,7 @@ def test_what_cannot_be_saved(tmp_path, tokenizer):
     odd = ours()
     odd.config.attention = "mine"
     for model, kwargs, line in ((ours(qkv_bias=True, qk_norm=True), {}, "qkv_bias"), (torch.nn.Linear(2, 2), {}, "MiniGPT"), (ours(), dict(tokenizer=tokenizer), "vocab_size"),
-                                (large(7e4), dict(dtype="float16"), "norm.weight"), (large(float("nan")), {}, "norm.weight"), (ours(), dict(dtype="int8"), "dtype"), (ours(), dict(dtype=torch.float64), "dtype"), (grown, {}, "extra"), (odd, {}, "attention")):
+                                (large(7e4), dict(dtype="float16"), "norm.weight"), (large(float("nan")), {}, "norm.weight"), (ours(), dict(dtype="int8"), "dtype"), (ours(), dict(dtype=torch.float64), "dtype"), (grown, {}, "extra"), (odd, {}, "attention"), *((undo(ours(), what), {}, "differs") for what in ("rmsnorm", "swiglu", "rope", "no biases"))):
         assert line in refused(save_pretrained, model, tmp_path / "none", **kwargs)
     assert not list(tmp_path.glob("none/*"))
     assert from_pretrained(save_pretrained(large(7e4), tmp_path / "bf16", dtype="bfloat16")).norm.weight[0] == 70144
