@@ -383,6 +383,22 @@ def test_damaged_files(saved, tmp_path):
     assert "holds no config.json" in refused(from_pretrained, saved)
 
 
+def test_flipped_bytes_never_crash(saved):
+    "A changed byte anywhere in a header, or in the config, gives one line or a model of the right shapes."
+    rng, opened = random.Random(0), 0
+    for name, n_bytes, times in (("model.safetensors", 1500, 400), ("config.json", None, 400)):
+        whole = (saved / name).read_bytes()
+        for _ in range(times):
+            wrong = bytearray(whole)
+            for _ in range(rng.randint(1, 2)): wrong[rng.randrange(n_bytes or len(whole))] = rng.choice(b'"0129{}[],:.- \\\xff\x00aF')
+            (saved / name).write_bytes(wrong)
+            try: from_pretrained(saved); opened += 1
+            except ValueError as e: assert "\n" not in str(e) and str(saved) in str(e), e
+        (saved / name).write_bytes(whole)
+    print(f"{opened} of 800 opened")
+    assert 0 < opened < 800
+
+
 def test_an_index_that_lies(tmp_path):
     "A shard that is missing, a name that leads elsewhere, a tensor in another file than promised: one line each."
     folder = save_pretrained(ours(), tmp_path / "shards", max_shard_bytes=30_000)
@@ -668,6 +684,9 @@ def test_a_model_by_name(hub, tmp_path, tokenizer, limit):
     assert same(got.state_dict(), model.state_dict()) and set(hub.seen) & set(hub.files) == set(wanted)
     folder = fetch_model("me/model", endpoint=hub.address)
     assert files(folder) == wanted and load_tokenizer(folder).vocab == tokenizer.vocab
+    assert "v1" not in hub.seen
+    from_pretrained("me/model", revision="v1", endpoint=hub.address)
+    assert "v1" in hub.seen
 
 
 def test_a_hub_with_pickles_only(hub):
