@@ -6,9 +6,8 @@
 __all__ = ['FAMILIES', 'hf_name', 'to_halves', 'config_to_hf', 'config_from_hf', 'shard_plan', 'token_ids', 'save_pretrained',
            'fetch_model', 'from_pretrained']
 
-# %% ../nbs/04c_interop.ipynb #1979dfbe
-import json, math, os, re, shutil
-from dataclasses import fields
+# %% ../nbs/04c_interop.ipynb #fdaed510
+import json, os, re, shutil
 from pathlib import Path
 
 import torch
@@ -72,7 +71,7 @@ _LLAMA_FIELDS = dict(vocab_size="vocab_size", max_seq_len="max_position_embeddin
 _GPT2_FIELDS = dict(vocab_size="vocab_size", max_seq_len="n_positions", n_layer="n_layer", n_head="n_head", n_embd="n_embd")
 _GELU = dict(gelu_new="tanh", gelu_pytorch_tanh="tanh", gelu="none")
 
-# %% ../nbs/04c_interop.ipynb #c95b5c12
+# %% ../nbs/04c_interop.ipynb #af7f8f80
 def _rope_to_hf(config): # both spellings: transformers 5 reads rope_parameters, 4 the other two
     given = config.rope_scaling or {}
     kind = given.get("rope_type", given.get("type", "default"))
@@ -80,10 +79,12 @@ def _rope_to_hf(config): # both spellings: transformers 5 reads rope_parameters,
     return dict(rope_theta=config.rope_theta, rope_scaling=None if kind == "default" else scaling,
                 rope_parameters=dict(rope_theta=config.rope_theta, **scaling))
 
+# %% ../nbs/04c_interop.ipynb #e01af98a
 def _gpt2_to_hf(config):
-    return dict(architectures=["GPT2LMHeadModel"], model_type="gpt2", n_inner=None, layer_norm_epsilon=1e-5, tie_word_embeddings=True,
-        activation_function=dict(tanh="gelu_new", none="gelu")[config.gelu], **{t: getattr(config, o) for o, t in _GPT2_FIELDS.items()},
-        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout))
+    drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
+    return drop | {theirs: getattr(config, ours) for ours, theirs in _GPT2_FIELDS.items()} | dict(
+        architectures=["GPT2LMHeadModel"], model_type="gpt2", n_inner=None, layer_norm_epsilon=1e-5, tie_word_embeddings=True,
+        activation_function=dict(tanh="gelu_new", none="gelu")[config.gelu])
 
 def config_to_hf(
     config:GPTConfig|NanoGPTConfig,
@@ -92,7 +93,7 @@ def config_to_hf(
     if isinstance(config, NanoGPTConfig): return _gpt2_to_hf(config)
     if config.qkv_bias and config.qk_norm: raise ValueError("qkv_bias with qk_norm exists in no family; switch one of them off")
     if config.attention not in ("sdpa", "naive", "tiled", "sliding_window"): # the first three compute the same
-        raise ValueError(f"attention ({config.attention!r}) is unknown to Hugging Face; save a model with 'sdpa' or 'sliding_window'")
+        raise ValueError(f"attention ({config.attention!r}) is unknown to Hugging Face; save with 'sdpa' or 'sliding_window'")
     window = config.window if config.attention == "sliding_window" else None
     family = "qwen3" if config.qk_norm else "qwen2" if config.qkv_bias else "mistral" if window else "llama"
     hf = dict(architectures=[f"{family.capitalize()}ForCausalLM"], model_type=family, hidden_act="silu", attention_dropout=0.0)
@@ -103,18 +104,17 @@ def config_to_hf(
     hf |= {bias: False for bias in ("attention_bias", "mlp_bias") if bias in FAMILIES[family]}
     return hf | (dict(dropout=config.dropout) if config.dropout else {}) # ours alone; acts in training only
 
-# %% ../nbs/04c_interop.ipynb #6a9153aa
+# %% ../nbs/04c_interop.ipynb #af7e9a1b
 _NEUTRAL = dict(hidden_act=("silu", "swish"), attention_bias=(False,), mlp_bias=(False,), rope_interleaved=(False,),
     partial_rotary_factor=(1,), use_mrope=(False,), layer_norm_epsilon=(1e-5,), scale_attn_weights=(True,),
     scale_attn_by_inverse_layer_idx=(False,), reorder_and_upcast_attn=(False,), add_cross_attention=(False,),
     is_encoder_decoder=(False,), tie_encoder_decoder=(False,), pruned_heads=({},), chunk_size_feed_forward=(0,))
-_IDLE = set("""architectures model_type transformers_version _name_or_path dtype torch_dtype use_cache initializer_range dropout n_ctx
-    bos_token_id eos_token_id pad_token_id sep_token_id unk_token_id decoder_start_token_id tokenizer_class prefix is_decoder
-    attention_dropout embd_pdrop attn_pdrop pretraining_tp torchscript use_bfloat16 tf_legacy_loss is_llama_config
-    output_hidden_states output_attentions return_dict id2label label2id problem_type finetuning_task task_specific_params
-    summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout gradient_checkpointing
-    max_length min_length do_sample num_beams temperature top_k top_p repetition_penalty max_sequence_length unsloth_fixed
-    unsloth_version transformers.js_config""".split())
+_IDLE = set("""architectures model_type transformers_version _name_or_path dtype torch_dtype use_cache initializer_range dropout
+    n_ctx bos_token_id eos_token_id pad_token_id sep_token_id unk_token_id decoder_start_token_id tokenizer_class prefix
+    is_decoder attention_dropout embd_pdrop attn_pdrop pretraining_tp is_llama_config output_hidden_states output_attentions
+    return_dict id2label label2id problem_type task_specific_params summary_type summary_use_proj summary_activation
+    summary_proj_to_labels summary_first_dropout gradient_checkpointing max_length min_length do_sample num_beams temperature
+    top_k top_p repetition_penalty max_sequence_length unsloth_fixed unsloth_version transformers.js_config""".split())
 _READ = {*_LLAMA_FIELDS.values(), *_GPT2_FIELDS.values(), "rope_theta", "rope_scaling", "rope_parameters", "n_inner"}
 
 def _refuse_foreign(given): # one line that names the first field which changes the model and which ours cannot follow
@@ -122,8 +122,9 @@ def _refuse_foreign(given): # one line that names the first field which changes 
         if name in _IDLE or value is None or (name in _NEUTRAL and value in _NEUTRAL[name]): continue
         if name in _NEUTRAL: raise ValueError(f"{name} ({value!r}) is not supported; only {_NEUTRAL[name][0]!r} is")
         if name not in _READ and name not in FAMILIES[given["model_type"]]:
-            raise ValueError(f"{name} ({str(value)[:60]!r}) is not supported; if it changes nothing in the model, delete it from config.json")
+            raise ValueError(f"{name} ({str(value)[:60]!r}) is not supported; if it changes nothing, delete it there")
 
+# %% ../nbs/04c_interop.ipynb #26642338
 def _field(hf, name, kind, least=None): # above 0, unless told otherwise
     value = hf.get(name)
     if value is None: raise ValueError(f"{name} is missing; copy config.json again")
@@ -131,23 +132,24 @@ def _field(hf, name, kind, least=None): # above 0, unless told otherwise
     if fits and (kind is bool or (value > 0 if least is None else value >= least) and value < 1e300): return kind(value)
     raise ValueError(f"{name} ({value!r}) must be {'true or false' if kind is bool else f'a positive {kind.__name__}'}")
 
-# %% ../nbs/04c_interop.ipynb #47052f92
+# %% ../nbs/04c_interop.ipynb #484f7e28
 def _scaling_from_hf(p, hf): # (theta, scaling or None) of one spelling
     theta, kind = p.get("rope_theta", hf.get("rope_theta", 10_000.0)), p.get("rope_type", p.get("type", "default"))
     if kind not in ROPE_SCALING: raise ValueError(f"rope_scaling type {kind!r} is not supported; {', '.join(ROPE_SCALING)} are")
     if kind == "llama3": p = dict(original_max_position_embeddings=hf["max_position_embeddings"]) | p
-    for name, value in p.items():
-        if name in ("rope_theta", "rope_type", "type", *ROPE_SCALING[kind]) or (name, value) == ("partial_rotary_factor", 1): continue
-        raise ValueError(f"rope_scaling: {name} ({value!r}) is not supported with type {kind!r}")
+    for name in sorted(p.keys() - {"rope_theta", "rope_type", "type", *ROPE_SCALING[kind]}):
+        if (name, p[name]) != ("partial_rotary_factor", 1): raise ValueError(f"{name} ({p[name]!r}) is not supported in {kind!r}")
     scaling = dict(rope_type=kind) | {name: p[name] for name in ROPE_SCALING[kind] if _field(p, name, float)}
     return _field(dict(rope_theta=theta), "rope_theta", float), None if kind == "default" else scaling
 
 def _rope_from_hf(hf):
-    found = [_scaling_from_hf(hf[name], hf) for name in ("rope_parameters", "rope_scaling") if hf.get(name)] or [_scaling_from_hf({}, hf)]
+    spelled = [hf[name] for name in ("rope_parameters", "rope_scaling") if hf.get(name)] or [{}]
+    found = [_scaling_from_hf(p, hf) for p in spelled]
     if found[0] != found[-1] or hf.get("rope_theta") not in (None, found[0][0]):
         raise ValueError("rope_parameters disagree with rope_theta and rope_scaling; keep one of the two spellings")
     return found[0]
 
+# %% ../nbs/04c_interop.ipynb #31a95f25
 def _window_from_hf(hf): # positions, or None
     kinds = {"sliding_attention"}
     if hf.get("sliding_window") is None: return None
@@ -156,10 +158,10 @@ def _window_from_hf(hf): # positions, or None
         full, n_layer = _field(hf, "max_window_layers", int, 0), hf["num_hidden_layers"] # the first ones see everything
         kinds = set(hf["layer_types"] or ("full_attention",)*(full > 0) + ("sliding_attention",)*(full < n_layer))
     if kinds == {"full_attention"}: return None
-    if kinds != {"sliding_attention"}: raise ValueError(f"layer_types ({', '.join(map(str, kinds))}) must be the same in all layers")
+    if kinds != {"sliding_attention"}: raise ValueError(f"layer_types ({', '.join(map(str, kinds))}) must be all the same")
     return _field(hf, "sliding_window", int)
 
-# %% ../nbs/04c_interop.ipynb #a1b5f582
+# %% ../nbs/04c_interop.ipynb #967fa35f
 def config_from_hf(
     hf:dict, # A config.json
 )->GPTConfig|NanoGPTConfig:
@@ -180,11 +182,11 @@ def _gpt2_from_hf(hf):
 
 def _llama_from_hf(hf):
     hf["num_key_value_heads"] = hf["num_key_value_heads"] or hf.get("num_attention_heads")
-    kinds = {f.name: type(f.default) for f in fields(GPTConfig)} | dict(head_dim=int)
-    shape = {ours: _field(hf, theirs, kinds[ours]) for ours, theirs in _LLAMA_FIELDS.items() if hf.get(theirs) or ours != "head_dim"}
-    (theta, scaling), window = _rope_from_hf(hf), _window_from_hf(hf)
-    return GPTConfig(**shape, rope_theta=theta, rope_scaling=scaling, window=window, attention="sliding_window" if window else "sdpa",
-        dropout=_field(dict(dropout=0.0) | hf, "dropout", float, 0), qkv_bias=hf["model_type"] == "qwen2", qk_norm=hf["model_type"] == "qwen3")
+    shape = {ours: _field(hf, theirs, type(getattr(GPTConfig, ours) or 0)) # of its default; head_dim has none
+             for ours, theirs in _LLAMA_FIELDS.items() if theirs != "head_dim" or hf[theirs]}
+    (theta, scaling), window, family = _rope_from_hf(hf), _window_from_hf(hf), hf["model_type"]
+    return GPTConfig(**shape, rope_theta=theta, rope_scaling=scaling, qkv_bias=family == "qwen2", qk_norm=family == "qwen3",
+        attention="sliding_window" if window else "sdpa", window=window, dropout=_field({"dropout": 0} | hf, "dropout", float, 0))
 
 # %% ../nbs/04c_interop.ipynb #1d235a1f
 def shard_plan(
@@ -199,7 +201,7 @@ def shard_plan(
         room -= size
     return plan
 
-# %% ../nbs/04c_interop.ipynb #178c7b5e
+# %% ../nbs/04c_interop.ipynb #90171104
 def _read_json(path):
     try: data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: raise ValueError(f"{path.parent} holds no {path.name}; save_pretrained writes one") from None
@@ -207,7 +209,7 @@ def _read_json(path):
     if not isinstance(data, dict): raise ValueError(f"{path} is damaged (it holds no object); copy it again")
     return data
 
-def _write_json(path, data): path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+def _write_json(path, data): path.write_bytes((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
 
 def _dtype(dtype): # torch.bfloat16 or "bfloat16"
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
@@ -219,25 +221,28 @@ def _write_weights(tensors, folder, dtype, max_shard_bytes):
     plan, shards = shard_plan(sizes, max_shard_bytes), {}
     for i, names in enumerate(plan, 1):
         file = "model.safetensors" if len(plan) == 1 else f"model-{i:05}-of-{len(plan):05}.safetensors"
-        save_file({n: tensors[n].to("cpu", dtype).contiguous() for n in names}, folder/file, {"format": "pt"})
+        shard = {n: tensors[n].to("cpu", dtype).contiguous() for n in names}
+        for n, t in shard.items():
+            if not t.isfinite().all(): raise ValueError(f"{n} is not finite in {dtype}; save it as bfloat16, or an earlier step")
+        save_file(shard, folder/file, {"format": "pt"})
         shards |= dict.fromkeys(names, file)
-    if len(plan) > 1: _write_json(folder/"model.safetensors.index.json", dict(metadata=dict(total_size=sum(sizes.values())), weight_map=shards))
+    total = dict(total_size=sum(sizes.values()))
+    if len(plan) > 1: _write_json(folder/"model.safetensors.index.json", dict(metadata=total, weight_map=shards))
 
-# %% ../nbs/04c_interop.ipynb #bcdd028b
+# %% ../nbs/04c_interop.ipynb #7adec5d1
 _WEIGHTS = r"model\.safetensors(\.index\.json)?|model-\d+-of-\d+\.safetensors"
 
 def _sync(path): # what was written is on the disk
     if path.is_dir() and os.name != "posix": return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try: os.fsync(handle)
-    finally: os.close(handle)
+    os.fsync(handle := os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR))
+    os.close(handle)
 
 def _settle(folder):
     "Ends a save that was stopped after its files were complete; otherwise does nothing."
     stage = folder/".saving"
     if not stage.is_dir(): return
     names = _read_json(stage/"files.json")["files"]
-    if (stage/"config.json").exists(): (folder/"config.json").unlink(missing_ok=True) # till the end others find none, never a mixture
+    if (stage/"config.json").exists(): (folder/"config.json").unlink(missing_ok=True) # others find none till the end
     for old in folder.iterdir():
         if re.fullmatch(_WEIGHTS, old.name) and old.name not in names: old.unlink()
     for name in names:
@@ -246,6 +251,7 @@ def _settle(folder):
     os.rename(stage, folder/".part")
     shutil.rmtree(folder/".part")
 
+# %% ../nbs/04c_interop.ipynb #f08903b8
 def _commit(folder, write): # write(stage) makes the files
     _settle(folder)
     stage = folder/".part"
@@ -253,14 +259,14 @@ def _commit(folder, write): # write(stage) makes the files
     stage.mkdir(parents=True)
     try:
         write(stage)
-        _write_json(stage/"files.json", dict(files=sorted(os.listdir(stage), key=lambda name: name == "config.json"))) # moved last
+        _write_json(stage/"files.json", dict(files=sorted(os.listdir(stage), key="config.json".__eq__))) # it moves last
         for path in (*stage.iterdir(), stage): _sync(path)
         os.rename(stage, folder/".saving") # from here on the new model counts
     except BaseException: shutil.rmtree(stage, ignore_errors=True); raise
     _settle(folder)
     return folder
 
-# %% ../nbs/04c_interop.ipynb #7e8c237a
+# %% ../nbs/04c_interop.ipynb #3ec296ac
 def token_ids(
     tokenizer:Tokenizer|None,
 )->dict: # bos, eos and pad as generation_config.json has them; eos_token_id lists what ends a text or a turn
@@ -269,11 +275,13 @@ def token_ids(
     ends = [known[name] for name in ("<|endoftext|>", "<|im_end|>") if name in known]
     return dict(bos_token_id=known.get("<|endoftext|>"), eos_token_id=ends or None, pad_token_id=known.get("<|pad|>"))
 
+# %% ../nbs/04c_interop.ipynb #2972fcb4
 def _check_model(model, tokenizer): # that its folder would say all there is to it
-    if not isinstance(model, MiniGPT | NanoGPT): raise ValueError(f"model ({type(model).__name__}) must be a MiniGPT or a NanoGPT")
-    with torch.device("meta"): plain = type(model)(model.config)
-    if extra := model.state_dict().keys() ^ plain.state_dict().keys():
-        raise ValueError(f"model differs from its config in {min(extra)}; only what the config says can be saved")
+    if not isinstance(model, MiniGPT | NanoGPT): raise ValueError(f"model ({type(model).__name__}) must be a MiniGPT or NanoGPT")
+    with torch.device("meta"): plain = (NanoGPT if isinstance(model, NanoGPT) else MiniGPT)(model.config)
+    kinds, odd = dict(plain.named_modules()), model.state_dict().keys() ^ plain.state_dict().keys()
+    odd |= {name for name, module in model.named_modules() if not isinstance(module, type(kinds.get(name)))}
+    if odd: raise ValueError(f"model differs from its config in {min(odd)}; only what the config says can be saved")
     if tokenizer and len(tokenizer) > model.config.vocab_size:
         raise ValueError(f"tokenizer has {len(tokenizer)} tokens, vocab_size is {model.config.vocab_size}; take the model's own")
 
@@ -294,24 +302,24 @@ def save_pretrained(
         _write_weights(tensors, stage, dtype, max_shard_bytes)
         if tokenizer: save_tokenizer(tokenizer, stage)
         _write_json(stage/"generation_config.json", ids | (generation or {}))
-        _write_json(stage/"config.json", config | ids | dict.fromkeys(("dtype", "torch_dtype"), str(dtype).removeprefix("torch.")))
+        _write_json(stage/"config.json", config | ids | dict.fromkeys(("dtype", "torch_dtype"), str(dtype)[len("torch."):]))
     return _commit(Path(folder), write)
 
-# %% ../nbs/04c_interop.ipynb #bf4a6589
+# %% ../nbs/04c_interop.ipynb #a25cd3ed
 _TYPES = dict(F32=torch.float32, BF16=torch.bfloat16, F16=torch.float16, F64=torch.float64)
-_BUFFERS = re.compile(r".*\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)") # in older files: computed, not learned
 
 def _headers(file): # {name: (shape, type)} without reading a weight
     try:
         with safe_open(file, "pt") as f: return {n: (tuple((s := f.get_slice(n)).get_shape()), s.get_dtype()) for n in f.keys()}
-    except (SafetensorError, OSError) as e: raise ValueError(f"{file} is damaged ({str(e).splitlines()[0]}); copy it again") from None
+    except (SafetensorError, OSError) as e: raise ValueError(f"{file} is damaged ({str(e).strip()}); copy it again") from None
 
+# %% ../nbs/04c_interop.ipynb #816ad08b
 def _shards(folder): # {name of a tensor: its file}
     single, index = folder/"model.safetensors", folder/"model.safetensors.index.json"
     if single.exists(): return dict.fromkeys(_headers(single), single)
     if not index.exists():
-        for old in folder.glob("*.bin"): raise ValueError(f"{folder} holds {old.name}, a pickle, which can run code when read; where that "
-            "harms nobody, let transformers load it and save_pretrained as safetensors")
+        for old in folder.glob("*.bin"): raise ValueError(f"{folder} holds {old.name}, a pickle, which can run code when "
+            "read; where that harms nobody, let transformers load it and save_pretrained as safetensors")
         raise ValueError(f"{folder} holds no model.safetensors, nor an index of several; copy them, or save_pretrained the model")
     found = _read_json(index).get("weight_map")
     if not isinstance(found, dict) or any(not isinstance(f, str) or Path(f).name != f for f in found.values()):
@@ -322,7 +330,7 @@ def _shards(folder): # {name of a tensor: its file}
             raise ValueError(f"{folder/file} and the index disagree on {min(odd)}; copy both from one model")
     return {name: folder/file for name, file in found.items()}
 
-# %% ../nbs/04c_interop.ipynb #066adb91
+# %% ../nbs/04c_interop.ipynb #1ff18e32
 def _empty(config, found, folder): # the model, without memory for its weights
     layers = {int(m[1]) for name in found if (m := re.match(r"(?:model\.layers|(?:transformer\.)?h)\.(\d+)\.", name))}
     if len(layers) != config.n_layer:
@@ -341,14 +349,14 @@ def _match(model, found, folder): # {our name: their name}, once every shape and
         want = tuple(state[ours].shape)[::-1 if gpt2 and ours.endswith(_CONV1D) else 1]
         if name not in found: raise ValueError(f"{folder}: the tensor {name} is missing; copy the files again")
         shape, kind = found[name]
-        if shape != want: raise ValueError(f"{folder}: {name} has shape {shape}, config.json says {want}; copy both from one model")
-        if kind not in _TYPES: raise ValueError(f"{folder}: {name} holds {kind}, not floats; take the model before it was quantized")
-    extra = {n for n in found if n not in theirs.values() and not _BUFFERS.fullmatch(n)}
-    if gpt2 or model.config.tied: extra -= {"lm_head.weight"} # a copy
-    if extra: raise ValueError(f"{folder}: nothing in the model takes the tensor {min(extra)}; is config.json that of another model?")
+        if shape != want: raise ValueError(f"{folder}: {name} has shape {shape}, config.json says {want}; copy both anew")
+        if kind not in _TYPES: raise ValueError(f"{folder}: {name} holds {kind}, not floats; take the model before quantization")
+    known = {*theirs.values(), *(["lm_head.weight"] if gpt2 or model.config.tied else [])} # which is a copy then
+    if extra := {n for n in found if n not in known and not re.fullmatch(r".*\.(rotary_emb\.inv_freq|attn\.(masked_)?bias)", n)}:
+        raise ValueError(f"{folder}: nothing in the model takes the tensor {min(extra)}; is config.json another's?")
     return theirs
 
-# %% ../nbs/04c_interop.ipynb #32dabb81
+# %% ../nbs/04c_interop.ipynb #5290d3dd
 def _read_weights(model, theirs, files, found, dtype):
     weights = {}
     for file in set(files.values()):
@@ -361,18 +369,17 @@ def _read_weights(model, theirs, files, found, dtype):
     if getattr(model.config, "tied", False): model.lm_head.weight = model.embed.weight
     if "lm_head.weight" in found and "lm_head.weight" not in theirs.values():
         with safe_open(files["lm_head.weight"], "pt") as f: head = f.get_tensor("lm_head.weight").to(dtype)
-        embed = model.wte.weight if isinstance(model, NanoGPT) else model.embed.weight
-        if head.shape != embed.shape or not torch.equal(head, embed):
-            raise ValueError(f"{files['lm_head.weight']}: lm_head.weight is not the embedding, but tie_word_embeddings says so; set it to false")
+        if not torch.equal(head, weights["wte.weight" if isinstance(model, NanoGPT) else "embed.weight"]):
+            raise ValueError(f"{files['lm_head.weight']}: lm_head.weight is not the embedding; set tie_word_embeddings to false")
 
 def _compute_tables(model): # what is not stored
     if isinstance(model, MiniGPT): model.cos, model.sin = rope_tables(model.config); return
     future = torch.full((model.config.max_seq_len,)*2, -torch.inf, dtype=model.wte.weight.dtype).triu(1)
     for block in model.h: block.attn.future = future
 
-# %% ../nbs/04c_interop.ipynb #89e39518
-_WANTED = ["config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
-           "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt"]
+# %% ../nbs/04c_interop.ipynb #bc807a66
+_WANTED = """config.json generation_config.json model.safetensors model.safetensors.index.json model-*-of-*.safetensors
+    tokenizer.json tokenizer_config.json special_tokens_map.json chat_template.jinja vocab.json merges.txt""".split()
 
 def fetch_model(
     name:str|Path, # A folder, or "user/name" on the Hugging Face hub
@@ -383,12 +390,12 @@ def fetch_model(
     if Path(name).is_dir(): return Path(name)
     if Path(name).exists(): raise ValueError(f"{name} is a file; name the folder that holds it")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(name)):
-        raise ValueError(f"{name} is no folder, nor a name like user/model on the Hugging Face hub; save_pretrained makes a folder")
+        raise ValueError(f"{name} is no folder, nor a name like user/model on Hugging Face's hub; save_pretrained makes a folder")
     from huggingface_hub import snapshot_download
     try: return Path(snapshot_download(str(name), revision=revision, endpoint=endpoint, allow_patterns=_WANTED))
     except (OSError, ValueError) as e:
         why = (str(e) or repr(e)).splitlines()[0]
-        raise ValueError(f"{name} is no folder here, and the hub does not give it ({why}); check the name and the network") from None
+        raise ValueError(f"{name} is no folder, and the hub does not give it ({why}); check the name and the network") from None
 
 # %% ../nbs/04c_interop.ipynb #8b3c2ea6
 def from_pretrained(
