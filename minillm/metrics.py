@@ -101,7 +101,7 @@ def baselines(
     packed = {"gzip": gzip.compress(val_bytes, 9), "xz": lzma.compress(val_bytes, preset=9)}
     return counted | {name: 8*len(z)/len(val_bytes) for name, z in packed.items()}
 
-# %% ../nbs/05a_metrics.ipynb #a5df0584
+# %% ../nbs/05a_metrics.ipynb #663d59d3
 _TOTAL = 24 # bits of a probability: frequencies sum to 2**24
 
 def _frequencies(model, context): # (V + 1,) int64: token i owns the numbers from [i] to [i + 1] - 1
@@ -144,7 +144,7 @@ def decompress(
     for _ in range(n_tokens):
         owned = _frequencies(model, past[-window:])
         width >>= _TOTAL
-        token = int(np.searchsorted(owned, value//width, "right")) - 1
+        token = int(np.searchsorted(owned, min(value//width, 2**_TOTAL - 1), "right")) - 1
         value, width = value - int(owned[token])*width, width*int(owned[token + 1] - owned[token])
         while width < 1 << 56: value, width = value << 8 | next(stream), width << 8
         past.append(token)
