@@ -163,7 +163,7 @@ class Shard:
         if not 0 <= i < self.n_documents: raise IndexError(f"document ({i}) must lie in 0 to {self.n_documents - 1}")
         return self.ids[int(self.starts[i]):int(self.starts[i + 1])]
 
-# %% ../nbs/05b_shards.ipynb #224d4e88
+# %% ../nbs/05b_shards.ipynb #4660f4b0
 def read_meta(
     folder:str|Path, # Of write_shards
 )->dict: # meta.json
@@ -177,11 +177,11 @@ def read_meta(
         raise ValueError(f"{path} is not of the format {FORMAT!r}; write the shards again")
     return meta
 
-def _map(path, dtype, n, sha256):
+def _map(path, dtype, n, sha256, verify):
     "A file as an array of n numbers. Raises: ValueError when it is not the one that was written."
     size, due = path.stat().st_size if path.exists() else 0, n*dtype.itemsize
     if size != due: raise ValueError(f"{path} has {size} bytes where {due} were written; copy it again")
-    if sha256:
+    if verify:
         with open(path, "rb") as f: found = hashlib.file_digest(f, "sha256").hexdigest()
         if found != sha256: raise ValueError(f"{path} is damaged: its SHA-256 is not that of meta.json; copy it again")
     return np.asarray(np.memmap(path, dtype, "r", shape=(n,)))
@@ -197,8 +197,8 @@ def open_shard(
         if split not in meta["tokens"]: raise ValueError(f"{folder} has no split {split!r}, but {', '.join(meta['tokens'])}")
         told = {name: meta[name][split] for name in ("tokens", "documents", "sha256", "borders_sha256", "bytes")}
         dtype = token_dtype(meta["vocab_size"])
-        ids = _map(folder/f"{split}.bin", dtype, told["tokens"], verify and told["sha256"])
-        starts = _map(folder/f"{split}.idx", np.dtype("<u8"), told["documents"] + 1, verify and told["borders_sha256"])
+        ids = _map(folder/f"{split}.bin", dtype, told["tokens"], told["sha256"], verify)
+        starts = _map(folder/f"{split}.idx", np.dtype("<u8"), told["documents"] + 1, told["borders_sha256"], verify)
         return Shard(ids, starts, told["sha256"], meta["vocab_size"], meta["end"], told["bytes"])
     except (KeyError, TypeError) as e:
         raise ValueError(f"{folder/'meta.json'} is damaged ({e!r}); write the shards again") from None
