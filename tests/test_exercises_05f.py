@@ -48,10 +48,10 @@ def kept_all_at_once(steps, scores, keep):
 RIGHT = {1: batch_loss, 2: parts, 3: resolve, 4: kept,
          5: lambda saved, killed: sum(k - max((s for s in [0, *ss] if s < k), default=0) for ss, k in zip(saved, killed))}
 WRONG = {
-    1: [lambda losses, asked: sum(l for l in losses if l is not None)/max(1, len(losses)),  # the mean of means
-        lambda losses, asked: sum(l*n for l, n in zip(losses, asked))/sum(asked),  # nothing asked
-        lambda losses, asked: sum(l*n for l, n in zip(losses, asked) if n),  # not divided
-        lambda losses, asked: sum(l for l in losses if l is not None)/max(1, sum(n > 0 for n in asked))],  # equal weights
+    1: [lambda losses, asked: sum(v for v in losses if v is not None)/max(1, len(losses)),  # the mean of means
+        lambda losses, asked: sum(v*n for v, n in zip(losses, asked))/sum(asked),  # nothing asked
+        lambda losses, asked: sum(v*n for v, n in zip(losses, asked) if n),  # not divided
+        lambda losses, asked: sum(v for v in losses if v is not None)/max(1, sum(n > 0 for n in asked))],  # equal weights
     2: [lambda b, e, f, m: (min(b, (m - f)//e), -(-b//min(b, (m - f)//e))) if m >= f + e else None,  # no divisor
         lambda b, e, f, m: next(((B, b//B) for B in range(b, 0, -1) if b % B == 0 and f + B*e < m), None),  # the limit itself fits
         lambda b, e, f, m: next(((B, b//B) for B in range(b, 0, -1) if b % B == 0 and B*(e + f) <= m), None),  # fixed counted often
