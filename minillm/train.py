@@ -160,7 +160,26 @@ def _finite(name, value, step, lr, folder):
     kept = f"the good checkpoint {good.name} is kept" if good else "nothing was saved yet"
     raise Diverged(f"{name} is {value} at step {step} with lr {lr:.3g}; {kept}; try a smaller --lr and another --out")
 
-# %% ../nbs/05f_pretrain.ipynb #c1421de6
+# %% ../nbs/05f_pretrain.ipynb #73d66671
+def _advance(at, model, optimizer, batches, optim, config, strategy, loss, folder): # one step; what was seen in it
+    share = lr_share(at["step"], config.max_steps, optim)
+    set_lr(optimizer, share)
+    micro_batches = [next(batches) for _ in range(config.grad_accum_steps)]
+    value, norm = train_step(model, optimizer, micro_batches, strategy, optim.grad_clip, loss)
+    lr, step = optim.lr*share, at["step"] + 1
+    _finite("loss", value, step, lr, folder)
+    if config.precision != "fp16": _finite("the gradient's norm", norm, step, lr, folder) # there the scaler takes care
+    tokens = at["tokens"] + strategy.world_size*sum(x.numel() for x, _ in micro_batches)
+    at.update(step=step, tokens=tokens, losses=at["losses"] + value)
+    return dict(train_loss=value, lr=lr, grad_norm=norm, tokens=tokens)
+
+def _remember(at, seen): # an evaluation, with the mean of the losses since the one before it
+    before = at["history"][-1]["step"] if at["history"] else 0
+    text = {"text": seen["text"]} if "text" in seen else {}
+    at["history"].append(dict(step=at["step"], train=at["losses"]/(at["step"] - before), val=seen["val_loss"]) | text)
+    at["losses"] = 0.0
+
+# %% ../nbs/05f_pretrain.ipynb #6b0418c2
 def train(
     model:nn.Module, # Trained in place; the loop asks nothing else of it
     batches:Iterator[tuple[Tensor, Tensor]], # Endless x, y; with state_dict() and load_state_dict()
@@ -190,7 +209,8 @@ def train(
             step, score = at["step"], None
             if spike := watch.update(seen["train_loss"]): warnings.warn(f"step {step}: {spike}", stacklevel=2)
             if step % config.eval_every == 0 or step == config.max_steps:
-                score = seen["val_loss"] = _finite("validation loss", evaluate(model, val, strategy, loss), step, seen["lr"], folder)
+                score = evaluate(model, val, strategy, loss)
+                seen["val_loss"] = _finite("validation loss", score, step, seen["lr"], folder)
                 if sample: seen["text"] = sample(model)
                 _remember(at, seen)
             if tracker is not None: tracker.log(step, **seen | ({"spike": 1} if spike else {}))
@@ -200,25 +220,7 @@ def train(
             if pressed and step < config.max_steps: raise KeyboardInterrupt(f"stopped after step {step} of {config.max_steps}")
     return at
 
-def _advance(at, model, optimizer, batches, optim, config, strategy, loss, folder): # one step; what was seen in it
-    share = lr_share(at["step"], config.max_steps, optim)
-    set_lr(optimizer, share)
-    micro_batches = [next(batches) for _ in range(config.grad_accum_steps)]
-    value, norm = train_step(model, optimizer, micro_batches, strategy, optim.grad_clip, loss)
-    lr, step = optim.lr*share, at["step"] + 1
-    _finite("loss", value, step, lr, folder)
-    if config.precision != "fp16": _finite("the gradient's norm", norm, step, lr, folder) # there the scaler takes care
-    tokens = at["tokens"] + strategy.world_size*sum(x.numel() for x, _ in micro_batches)
-    at.update(step=step, tokens=tokens, losses=at["losses"] + value)
-    return dict(train_loss=value, lr=lr, grad_norm=norm, tokens=tokens)
-
-def _remember(at, seen): # an evaluation, with the mean of the losses since the one before it
-    before = at["history"][-1]["step"] if at["history"] else 0
-    text = {"text": seen["text"]} if "text" in seen else {}
-    at["history"].append(dict(step=at["step"], train=at["losses"]/(at["step"] - before), val=seen["val_loss"]) | text)
-    at["losses"] = 0.0
-
-# %% ../nbs/05f_pretrain.ipynb #86f769ec
+# %% ../nbs/05f_pretrain.ipynb #ae19ea35
 def seconds_per_step(
     model:nn.Module, # A throwaway one
     micro_batch:tuple[Tensor, Tensor], # x and y, learned from again and again
@@ -236,6 +238,7 @@ def seconds_per_step(
         seconds.append(clock() - start)
     return sorted(seconds[2:])[2]
 
+# %% ../nbs/05f_pretrain.ipynb #fc565e19
 def make_plan(
     folder:Path, # Gets plan.json
     wanted:dict, # minutes or max_steps, and eval_every, as in settings
@@ -320,7 +323,7 @@ def sampler(
         max_new_tokens=min(n_tokens, model.config.max_seq_len), temperature=0.8, seed=seed))[0]
     return lambda model: decode(write(model)), tokenizer
 
-# %% ../nbs/05f_pretrain.ipynb #1f9341eb
+# %% ../nbs/05f_pretrain.ipynb #2981d181
 def _claim(folder, wanted): # settings.json is written, or agrees
     path = folder/"settings.json"
     if not path.exists(): return write_atomic(path, wanted)
@@ -331,6 +334,7 @@ def _claim(folder, wanted): # settings.json is written, or agrees
     if other: raise ValueError(f"{folder.parent} was begun with other settings ({'; '.join(other[:6])}); "
                                f"set them back (--config {path} has them all), or choose another --out")
 
+# %% ../nbs/05f_pretrain.ipynb #fdb6bae1
 def _weights(out): # {file: SHA-256} of the finished model
     return {file.name: sha256(file) for file in sorted(out.glob("model*.safetensors"))}
 
@@ -347,6 +351,7 @@ def _export(out, model, shard, at, strategy, tokenizer): # the best weights, jud
         bits_per_byte=shard.n_bytes and bits_per_byte(nats, len(shard.ids), shard.n_bytes), history=at["history"],
         sha256=_weights(out)))
 
+# %% ../nbs/05f_pretrain.ipynb #43372297
 def run_pretrain(
     cfg:PretrainRun,
     strategy=None, # None: OneDevice; week 6 brings others
@@ -360,7 +365,8 @@ def run_pretrain(
         _claim(folder, wanted)
         if _finished(cfg.out): return cfg.out
         config, optim = GPTConfig(**wanted["model"]), OptimConfig(**wanted["optim"])
-        shape, B, T = dict(grad_accum_steps=wanted["grad_accum_steps"], precision=wanted["precision"]), wanted["micro_batch_size"], config.max_seq_len
+        shape = {name: wanted[name] for name in ("grad_accum_steps", "precision")}
+        B, T = wanted["micro_batch_size"], config.max_seq_len
         plan = make_plan(folder, wanted, lambda: seconds_per_step(
             MiniGPT(config), torch.randint(config.vocab_size, (2, B, T)).unbind(), optim, TrainConfig(**shape)))
         recipe = TrainConfig(**plan, **shape, checkpoint_every_s=wanted["checkpoint_every_s"])
@@ -373,7 +379,8 @@ def run_pretrain(
         show, tokenizer = sampler(cfg.tokens, seed=wanted["seed"])
         torch.manual_seed(wanted["seed"])
         model = MiniGPT(config)
-        at = train(model, batches, list(windows(val_shard.ids, T, B, 128)), optim, recipe, folder/"checkpoints", strategy, track, show)
+        val = list(windows(val_shard.ids, T, B, 128))
+        at = train(model, batches, val, optim, recipe, folder/"checkpoints", strategy, track, show)
         if strategy.rank == 0: _export(cfg.out, model, val_shard, at, strategy, tokenizer)
         strategy.barrier()
     return cfg.out
