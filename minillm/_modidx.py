@@ -327,7 +327,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'minillm.interop._refuse_foreign': ('interop.html#_refuse_foreign', 'minillm/interop.py'),
                                  'minillm.interop._rope_from_hf': ('interop.html#_rope_from_hf', 'minillm/interop.py'),
                                  'minillm.interop._rope_to_hf': ('interop.html#_rope_to_hf', 'minillm/interop.py'),
-                                 'minillm.interop._scaling_from_hf': ('interop.html#_scaling_from_hf', 'minillm/interop.py'),
+                                 'minillm.interop._scaling': ('interop.html#_scaling', 'minillm/interop.py'),
                                  'minillm.interop._settle': ('interop.html#_settle', 'minillm/interop.py'),
                                  'minillm.interop._shards': ('interop.html#_shards', 'minillm/interop.py'),
                                  'minillm.interop._sync': ('interop.html#_sync', 'minillm/interop.py'),

@@ -132,8 +132,8 @@ def _field(hf, name, kind, least=None): # above 0, unless told otherwise
     if fits and (kind is bool or (value > 0 if least is None else value >= least) and value < 1e300): return kind(value)
     raise ValueError(f"{name} ({value!r}) must be {'true or false' if kind is bool else f'a positive {kind.__name__}'}")
 
-# %% ../nbs/04c_interop.ipynb #484f7e28
-def _scaling_from_hf(p, hf): # (theta, scaling or None) of one spelling
+# %% ../nbs/04c_interop.ipynb #bea8d569
+def _scaling(p, hf): # (theta, scaling or None) of one spelling
     theta, kind = p.get("rope_theta", hf.get("rope_theta", 10_000.0)), p.get("rope_type", p.get("type", "default"))
     if kind not in ROPE_SCALING: raise ValueError(f"rope_scaling type {kind!r} is not supported; {', '.join(ROPE_SCALING)} are")
     if kind == "llama3": p = dict(original_max_position_embeddings=hf["max_position_embeddings"]) | p
@@ -143,8 +143,7 @@ def _scaling_from_hf(p, hf): # (theta, scaling or None) of one spelling
     return _field(dict(rope_theta=theta), "rope_theta", float), None if kind == "default" else scaling
 
 def _rope_from_hf(hf):
-    spelled = [hf[name] for name in ("rope_parameters", "rope_scaling") if hf.get(name)] or [{}]
-    found = [_scaling_from_hf(p, hf) for p in spelled]
+    found = [_scaling(p, hf) for p in (hf.get("rope_parameters"), hf.get("rope_scaling")) if p] or [_scaling({}, hf)]
     if found[0] != found[-1] or hf.get("rope_theta") not in (None, found[0][0]):
         raise ValueError("rope_parameters disagree with rope_theta and rope_scaling; keep one of the two spellings")
     return found[0]
@@ -161,7 +160,7 @@ def _window_from_hf(hf): # positions, or None
     if kinds != {"sliding_attention"}: raise ValueError(f"layer_types ({', '.join(map(str, kinds))}) must be all the same")
     return _field(hf, "sliding_window", int)
 
-# %% ../nbs/04c_interop.ipynb #967fa35f
+# %% ../nbs/04c_interop.ipynb #4e6d0112
 def config_from_hf(
     hf:dict, # A config.json
 )->GPTConfig|NanoGPTConfig:
@@ -184,6 +183,7 @@ def _llama_from_hf(hf):
     hf["num_key_value_heads"] = hf["num_key_value_heads"] or hf.get("num_attention_heads")
     shape = {ours: _field(hf, theirs, type(getattr(GPTConfig, ours) or 0)) # of its default; head_dim has none
              for ours, theirs in _LLAMA_FIELDS.items() if theirs != "head_dim" or hf[theirs]}
+    if (T := shape["max_seq_len"]) > 2**22: raise ValueError(f"max_position_embeddings ({T}) is beyond {2**22}; set it lower")
     (theta, scaling), window, family = _rope_from_hf(hf), _window_from_hf(hf), hf["model_type"]
     return GPTConfig(**shape, rope_theta=theta, rope_scaling=scaling, qkv_bias=family == "qwen2", qk_norm=family == "qwen3",
         attention="sliding_window" if window else "sdpa", window=window, dropout=_field({"dropout": 0} | hf, "dropout", float, 0))

@@ -280,7 +280,7 @@ FOREIGN = [
     ("rms_norm_eps", dict(rms_norm_eps=float("nan"))), ("rms_norm_eps", dict(rms_norm_eps=[])), ("tie_word_embeddings", dict(tie_word_embeddings=1)),
     ("n_kv_head (3)", dict(num_key_value_heads=3)), ("head_dim", dict(head_dim=11)), ("head_dim", dict(head_dim="12")), ("layers", dict(num_hidden_layers=3)),
     ("layers", dict(num_hidden_layers=10**12)), ("shape", dict(vocab_size=98)), ("shape", dict(num_key_value_heads=4)), ("shape", dict(intermediate_size=10**9)),
-    ("size|shape", dict(hidden_size=10**18)), ("nothing in the model|missing", dict(model_type="qwen2")), ("missing", dict(model_type="qwen3")), ("missing", dict(tie_word_embeddings=False)),
+    ("size|shape", dict(hidden_size=10**18)), ("max_position_embeddings", dict(max_position_embeddings=10**9)), ("nothing in the model|missing", dict(model_type="qwen2")), ("missing", dict(model_type="qwen3")), ("missing", dict(tie_word_embeddings=False)),
     ("dropout", dict(dropout="a")), ("dropout", dict(dropout=2.0)), ("wrong type|rope", dict(rope_scaling=[1])), ("wrong type|rope", dict(rope_parameters="linear")),
 ]
 
@@ -386,7 +386,7 @@ def test_damaged_files(saved, tmp_path):
 def test_flipped_bytes_never_crash(saved):
     "A changed byte anywhere in a header, or in the config, gives one line or a model of the right shapes."
     rng, opened = random.Random(0), 0
-    for name, n_bytes, times in (("model.safetensors", 1500, 400), ("config.json", None, 400)):
+    for name, n_bytes, times in (("model.safetensors", 1500, 200), ("config.json", None, 200)):
         whole = (saved / name).read_bytes()
         for _ in range(times):
             wrong = bytearray(whole)
@@ -395,8 +395,8 @@ def test_flipped_bytes_never_crash(saved):
             try: from_pretrained(saved); opened += 1
             except ValueError as e: assert "\n" not in str(e) and str(saved) in str(e), e
         (saved / name).write_bytes(whole)
-    print(f"{opened} of 800 opened")
-    assert 0 < opened < 800
+    print(f"{opened} of 400 opened")
+    assert 0 < opened < 400
 
 
 def test_an_index_that_lies(tmp_path):
