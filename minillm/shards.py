@@ -278,7 +278,7 @@ class Batches:
             raise ValueError(f"epoch ({epoch}) and index ({index}) are no position; take an older checkpoint")
         self.epoch, self.index = epoch, index
 
-# %% ../nbs/05b_shards.ipynb #0ae1feed
+# %% ../nbs/05b_shards.ipynb #34a1aaff
 @dataclass
 class ShardsRun:
     "A corpus and a tokenizer to token files."
@@ -287,6 +287,18 @@ class ShardsRun:
     out:Path=Path("tokens") # Folder of train.bin, val.bin, their borders and meta.json
     seed:int=1337 # Of the documents' order
     column:str="text" # Of Parquet files
+    val_share:float=0.0 # Of the characters, held out from the end of a corpus that has no val split
+
+    def __post_init__(self):
+        if not 0 <= self.val_share < 1: raise ValueError(f"val_share ({self.val_share}) must lie in [0, 1); try 0.1")
+
+def _cut(texts, val_share): # texts() gives them anew each time; only the document at the border is cut in two
+    n = sum(map(len, texts()))
+    def part(start, stop, at=0):
+        for text in texts():
+            if piece := text[max(0, start - at):max(0, stop - at)]: yield piece
+            at += len(text)
+    return dict(train=part(0, int(n*(1 - val_share))), val=part(int(n*(1 - val_share)), n))
 
 def _file_sha256(path):
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
@@ -305,12 +317,15 @@ def run_shards(
     end = tokenizer.special_tokens.get(SPECIAL_TOKENS[0])
     if end is None: raise ValueError(f"{cfg.tokenizer} has no {SPECIAL_TOKENS[0]}; train it with SPECIAL_TOKENS")
     splits = {split: files for split in ("train", "val") if (files := corpus_files(cfg.corpus, split))}
-    made_from = dict(tokenizer=tokenizer_sha256(tokenizer), column=cfg.column, seed=cfg.seed,
+    made_from = dict(tokenizer=tokenizer_sha256(tokenizer), column=cfg.column, seed=cfg.seed, val_share=cfg.val_share,
         inputs={file.name: _file_sha256(file) for files in splits.values() for file in files})
     try:
-        if made_from.items() <= read_meta(cfg.out).items() and all(open_shard(cfg.out, split) for split in splits): return cfg.out
+        meta = read_meta(cfg.out)
+        if made_from.items() <= meta.items() and all(open_shard(cfg.out, split) for split in meta["tokens"]): return cfg.out
     except (ValueError, FileNotFoundError): pass # to be written
     sizes = [len(token) for token in tokenizer.vocab]
     for i in tokenizer.special_tokens.values(): sizes[i] = 1 # the end of a document counts as one byte
-    documents = {split: map(tokenizer.encode, corpus_texts(files, cfg.column)) for split, files in splits.items()}
+    texts = {split: corpus_texts(files, cfg.column) for split, files in splits.items()}
+    if cfg.val_share and "val" not in splits: texts = _cut(lambda: corpus_texts(splits["train"], cfg.column), cfg.val_share)
+    documents = {split: map(tokenizer.encode, found) for split, found in texts.items()}
     return write_shards(cfg.out, documents, len(tokenizer), end, sizes, **made_from)
