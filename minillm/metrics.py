@@ -69,7 +69,7 @@ def perplexity(
     "Of how many equally likely tokens each one seemed to be drawn. Source: [@jelinek1977perplexity]"
     return math.exp(nll(model, ids, window, stride, prefix).double().mean().item())
 
-# %% ../nbs/05a_metrics.ipynb #9b116554
+# %% ../nbs/05a_metrics.ipynb #253beeca
 def bits_per_byte(
     nats_per_token:float,
     n_tokens:int, # That the mean is over
@@ -88,6 +88,7 @@ def bits_per_byte_of(
     stride:int|None=None, # As in nll
     prefix:int|None=None, # As in nll; without it, the first token is free
 )->float:
+    "What a held-out text costs, on the same scale."
     nats = nll(model, ids, window, stride, prefix)
     return bits_per_byte(nats.double().mean().item(), len(nats), n_bytes)
 
@@ -174,7 +175,7 @@ def bootstrap(
     low, high = np.quantile(figures, [(1 - level)/2, (1 + level)/2])
     return float(low), float(high)
 
-# %% ../nbs/05a_metrics.ipynb #6e40d795
+# %% ../nbs/05a_metrics.ipynb #45dc3b8b
 def _sync():
     if torch.cuda.is_available(): torch.cuda.synchronize()
 
@@ -194,6 +195,7 @@ def throughput(
     warmup:int=2, # Runs before the clock: the first ones allocate and choose kernels
     clock:Callable[[], float]=time.perf_counter, # time.process_time on a machine shared with others
 )->dict[str, float]: # tokens_per_s (of the median time), slowest, fastest
+    "How fast, with its spread."
     times = sorted(_seconds(step, repeats, warmup, clock))
     return dict(tokens_per_s=n_tokens/times[len(times)//2], slowest=n_tokens/times[-1], fastest=n_tokens/times[0])
 
@@ -209,10 +211,11 @@ def measure_peak_flops(
     times = sorted(_seconds(lambda: a @ b, repeats, 2, clock))
     return {name: 2*size**3/times[i] for name, i in (("peak", 0), ("median", len(times)//2), ("slowest", -1))}
 
-# %% ../nbs/05a_metrics.ipynb #b5cfc6d9
+# %% ../nbs/05a_metrics.ipynb #b1de7611
 def matmul_params(
     model:nn.Module,
-)->int: # Weights that meet every token in a matrix product: those of linear layers, a tied head included
+)->int: # A tied head included
+    "Weights that meet every token in a matrix product: those of linear layers."
     return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
 
 def flops_per_token(

@@ -305,6 +305,22 @@ def test_minillm_corpus_comes_with_its_splits(tmp_path, pages, tokenizer):
     assert "column 'body'" in refused(run_shards, ShardsRun(tmp_path / "corpus", tmp_path / "tokenizer", tmp_path / "other", column="body"))
 
 
+@pytest.mark.parametrize("texts", [["to be or not to be, " * 50], ["abc"] * 40, ["a", "b" * 500, "c"]])
+def test_a_text_without_a_split_is_cut_near_its_end(tmp_path, tokenizer, texts):
+    "The last share of the characters is held out, nothing is lost or in both; a corpus with a split is not cut."
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    pq.write_table(pa.table({"text": texts}), tmp_path / "text.parquet")
+    folder = run_shards(cfg := ShardsRun(tmp_path / "text.parquet", save_tokenizer(tokenizer, tmp_path / "tokenizer"), tmp_path / "out", val_share=0.1))
+    read = {split: [tokenizer.decode(s.document(i)[:-1]) for i in range(s.n_documents)] for split in ("train", "val") for s in [open_shard(folder, split)]}
+    n = sum(map(len, texts))
+    assert sorted("".join([*read["train"], *read["val"]])) == sorted("".join(texts)) and len("".join(read["train"])) == int(n * 0.9)
+    (folder / "val.bin").write_bytes(b"")
+    run_shards(cfg)
+    assert open_shard(folder, "val").n_documents == len(read["val"])  # written again
+    for share in (-0.1, 1, float("nan")): assert "val_share" in refused(ShardsRun, tmp_path, val_share=share)
+
+
 def test_a_tokenizer_without_an_end(tmp_path, pages):
     "Documents must be told apart."
     save_tokenizer(train_bpe(pages[:20], 300, []), tmp_path / "tokenizer")
