@@ -311,6 +311,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.optim.OptimConfig': ('optim.html#optimconfig', 'minillm/optim.py'),
                                'minillm.optim.OptimConfig.__post_init__': ('optim.html#optimconfig.__post_init__', 'minillm/optim.py'),
                                'minillm.optim._blocks': ('optim.html#_blocks', 'minillm/optim.py'),
+                               'minillm.optim._no_moments': ('optim.html#_no_moments', 'minillm/optim.py'),
                                'minillm.optim._recomputed': ('optim.html#_recomputed', 'minillm/optim.py'),
                                'minillm.optim.accumulate': ('optim.html#accumulate', 'minillm/optim.py'),
                                'minillm.optim.autocast': ('optim.html#autocast', 'minillm/optim.py'),
