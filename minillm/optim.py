@@ -92,7 +92,25 @@ SCALES = { # Factor of a step of shape (m, n)
     "moonlight": lambda m, n: 0.2*max(m, n)**0.5, # [@liu2025moonlight]
 }
 
-# %% ../nbs/05c_optim.ipynb #8655a2b0
+# %% ../nbs/05c_optim.ipynb #2d22ef32
+@torch.no_grad()
+def _muon_step(params, state, group, dtype):
+    for p in params:
+        if not state[p]: state[p]["momentum_buffer"] = torch.zeros_like(p)
+    grads, average = [p.grad for p in params], [state[p]["momentum_buffer"] for p in params]
+    torch._foreach_lerp_(average, grads, 1 - group["momentum"])
+    ahead = torch._foreach_lerp(grads, average, group["momentum"]) # Nesterov
+    torch._foreach_mul_(params, 1 - group["lr"]*group["weight_decay"])
+    stacks = {}
+    for p, step in zip(params, ahead):
+        length = -group["lr"]*SCALES[group["scale"]](*p.shape)
+        if p.shape[0] > p.shape[1]: p, step = p.T, step.T # views: what is added to one is added to the other
+        stacks.setdefault(p.shape, []).append((p, step, length))
+    for stack in stacks.values():
+        orthogonal = orthogonalize(torch.stack([step for _, step, _ in stack]), group["steps"], dtype)
+        for (p, _, length), step in zip(stack, orthogonal): p.add_(step, alpha=length)
+
+# %% ../nbs/05c_optim.ipynb #c9f0eea7
 class Muon(torch.optim.Optimizer):
     """Muon for groups of kind "muon", AdamW (torch's fused one) for groups of kind "adamw".
 
@@ -121,23 +139,9 @@ class Muon(torch.optim.Optimizer):
         loss = closure and torch.enable_grad()(closure)()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            if params: (self._muon if group["kind"] == "muon" else self._adamw)(params, group)
+            if params and group["kind"] == "muon": _muon_step(params, self.state, group, self.dtype)
+            elif params: self._adamw(params, group)
         return loss
-
-    def _muon(self, params, group):
-        for p in params:
-            if not self.state[p]: self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        grads, average = [p.grad for p in params], [self.state[p]["momentum_buffer"] for p in params]
-        torch._foreach_lerp_(average, grads, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(grads, average, group["momentum"]) # Nesterov
-        torch._foreach_mul_(params, 1 - group["lr"]*group["weight_decay"])
-        stacks = {}
-        for p, step in zip(params, ahead):
-            lying = (lambda M: M.T) if p.shape[0] > p.shape[1] else (lambda M: M)
-            stacks.setdefault(lying(p).shape, []).append((lying(p), lying(step), -group["lr"]*SCALES[group["scale"]](*p.shape)))
-        for stack in stacks.values():
-            orthogonal = orthogonalize(torch.stack([step for _, step, _ in stack]), group["steps"], self.dtype)
-            for (p, _, length), step in zip(stack, orthogonal): p.add_(step, alpha=length)
 
     def _adamw(self, params, group):
         for p in params:
@@ -156,25 +160,26 @@ def block_matrices(
     "The parameters that Muon is for: no embedding, no head, no gain."
     return [p for block in _blocks(model) for p in block.parameters() if p.dim() == 2 and p.requires_grad]
 
-# %% ../nbs/05c_optim.ipynb #5e96d1a0
+# %% ../nbs/05c_optim.ipynb #fc2f0b55
 @dataclass
 class OptimConfig:
     "What the optimizer does and how its rate moves; the defaults are for minutes on a CPU."
     optimizer:str="muon" # "muon" (AdamW on what is no matrix of a block) or "adamw"
-    lr:float=3e-3 # Highest learning rate of AdamW
+    lr:float|None=None # Highest learning rate of AdamW; None: 3e-3 alone, 8e-3 beside Muon
     muon_lr:float=0.015 # Highest learning rate of Muon
     min_lr_share:float=0.05 # Share of the highest rate that is left at the end
     warmup_steps:int=40 # Steps of linear rise
     schedule:str="wsd" # "cosine", or "wsd": warm up, stay, decay
-    decay_share:float=0.4 # Share of all steps in which "wsd" decays
+    decay_share:float=0.7 # Share of all steps in which "wsd" decays
     weight_decay:float=0.1 # For matrices and embeddings
     betas:tuple[float, float]=(0.9, 0.95) # AdamW's two memories
     momentum:float=0.95 # Muon's memory
-    muon_steps:int=5 # Rounds of Muon's polynomial
+    muon_steps:int=3 # Rounds of Muon's polynomial: 5 in its paper, 3 where a step has few tokens (section 10)
     muon_scale:str="original" # A key of SCALES
     grad_clip:float=1.0 # Largest norm of all gradients together
 
     def __post_init__(self):
+        if self.lr is None: self.lr = 8e-3 if self.optimizer == "muon" else 3e-3
         def refuse(name, rule): raise ValueError(f"{name} ({getattr(self, name)!r}) {rule}")
         for name, known in (("optimizer", ("muon", "adamw")), ("schedule", ("cosine", "wsd")), ("muon_scale", tuple(SCALES))):
             if getattr(self, name) not in known: refuse(name, f"does not exist; try one of {', '.join(known)}")

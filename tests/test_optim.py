@@ -225,7 +225,7 @@ def test_a_closure_is_called():
     for make in (lambda ps: AdamW(ps), lambda ps: Muon(ps)):
         p = nn.Parameter(torch.ones(2, 2))
         optimizer = make([p])
-        def closure():
+        def closure(p=p):
             loss = p.square().sum()
             loss.backward()
             return loss

@@ -16,29 +16,36 @@ from minillm.optim import OptimConfig, autocast, checkpoint_blocks, clip_grads, 
 from minillm.pydocs import documents, page
 
 OUT = RESULTS/"optim.json"
-CODE = [*(f"minillm/minigpt.py:{name}" for name in ("GPTConfig", "RMSNorm", "Attention", "MLP", "Block", "MiniGPT", "PRESETS")),
-        *(f"minillm/optim.py:{name}" for name in ("COEFFICIENTS", "SCALES", "orthogonalize", "Muon", "block_matrices", "make_optimizer",
-                                                  "lr_share", "clip_grads", "checkpoint_blocks")),
-        *(f"tools/results_optim.py:{name}" for name in ("SEEDS", "RATES", "SWEEP_STEPS", "RACE_S", "RACE", "BATCH", "COSTS", "points", "corpus",
-                                                        "Run", "sweep", "race", "cost", "measure"))]
+OWN = "tools/results_optim.py:"
+MODEL = [f"minillm/minigpt.py:{name}" for name in ("GPTConfig", "RMSNorm", "Attention", "MLP", "Block", "MiniGPT", "PRESETS")]
+STEP = [f"minillm/optim.py:{name}" for name in ("COEFFICIENTS", "SCALES", "orthogonalize", "_muon_step", "Muon", "block_matrices", "make_optimizer",
+                                                "lr_share", "clip_grads")] + [OWN + name for name in ("BATCH", "SCHEDULE", "corpus", "Run")]
+CODE = dict(  # What each kind of point depends on
+    costs=[*MODEL, "minillm/optim.py:checkpoint_blocks", *(OWN + name for name in ("COSTS", "cost", "measure"))],
+    sweep=[*MODEL, *STEP, *(OWN + name for name in ("RATES", "SWEEP_STEPS", "sweep"))],
+    race=[*MODEL, *STEP, *(OWN + name for name in ("RACE_S", "RACE", "race"))])
 SEEDS = (0, 1, 2)
-RATES = dict(adamw=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), muon=(1.5e-3, 5e-3, 1.5e-2, 5e-2, 1.5e-1))
-SWEEP_STEPS = 400
-RACE_S = 90  # CPU-seconds of each runner
-RACE = dict(adamw=dict(optimizer="adamw", lr=6e-3), muon=dict(optimizer="muon"))
+SCHEDULE = dict(warmup_steps=40, schedule="wsd", decay_share=0.7, min_lr_share=0.05, weight_decay=0.1, betas=(0.9, 0.95), grad_clip=1.0)
+RATES = dict(adamw=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2), muon=(1.5e-3, 5e-3, 1.5e-2, 5e-2))
+SWEEP_STEPS = 300
+RACE_S = 60  # CPU-seconds of each runner
+RACE = {"AdamW": dict(optimizer="adamw", lr=3e-3), "Muon, 5 rounds": dict(optimizer="muon", lr=8e-3, muon_lr=0.015, muon_steps=5),
+        "Muon, 3 rounds": dict(optimizer="muon", lr=8e-3, muon_lr=0.015, muon_steps=3)}
 BATCH = 4  # Sequences of 128 tokens a step, the tour's
 COSTS = {  # Name: precision, matmul precision, checkpointing, compiled
     "fp32": ("fp32", "highest", False, False), "fp32, medium": ("fp32", "medium", False, False),
-    "bf16": ("bf16", "highest", False, False), "fp16": ("fp16", "highest", False, False),
+    "bf16": ("bf16", "highest", False, False),
     "fp32, checkpointed": ("fp32", "highest", True, False), "bf16, checkpointed": ("bf16", "highest", True, False),
     "fp32, compiled": ("fp32", "highest", False, True), "bf16, compiled": ("bf16", "highest", False, True)}
 
 
 def points() -> list[dict]:
-    "Everything to measure, cheap ones first."
-    costs = [dict(kind="costs", what=what) for what in COSTS]
-    sweeps = [dict(kind="sweep", optimizer=name, lr=lr, seed=seed) for name, lrs in RATES.items() for lr in lrs for seed in SEEDS]
-    return costs + sweeps + [dict(kind="race", seed=seed) for seed in SEEDS]
+    "Everything to measure: costs, then seed by seed, so that what is there at any time is a whole picture."
+    found = [dict(kind="costs", what=what) for what in COSTS]
+    for seed in SEEDS:
+        found += [dict(kind="race", seed=seed)]
+        found += [dict(kind="sweep", optimizer=name, lr=lr, seed=seed) for name, lrs in RATES.items() for lr in lrs]
+    return found
 
 
 def corpus() -> dict:
@@ -82,7 +89,8 @@ class Run:
 
 def sweep(data: dict, optimizer: str, lr: float, seed: int) -> dict:
     "A run of SWEEP_STEPS at one rate."
-    cfg = OptimConfig(optimizer, muon_lr=lr) if optimizer == "muon" else OptimConfig(optimizer, lr=lr)
+    rates = dict(lr=8e-3, muon_lr=lr, muon_steps=5) if optimizer == "muon" else dict(lr=lr)
+    cfg = OptimConfig(optimizer, **rates, **SCHEDULE)
     run = Run(data, cfg, seed, SWEEP_STEPS)
     for _ in range(SWEEP_STEPS): run.step()
     bits = run.bits_per_byte()
@@ -92,17 +100,17 @@ def sweep(data: dict, optimizer: str, lr: float, seed: int) -> dict:
 def race(data: dict, seed: int) -> dict:
     "Both for RACE_S seconds each: speeds first, in turns, then steps, in turns, each curve against its own seconds."
     speed = {}
-    trial = {name: Run(data, OptimConfig(**cfg), seed, 1000) for name, cfg in RACE.items()}
-    for _ in range(60):
+    trial = {name: Run(data, OptimConfig(**cfg, **SCHEDULE), seed, 1000) for name, cfg in RACE.items()}
+    for _ in range(30):
         for run in trial.values(): run.step()
     for name, run in trial.items(): speed[name] = run.cpu_s/run.taken
-    runs = {name: Run(data, OptimConfig(**cfg), seed, int(RACE_S/speed[name])) for name, cfg in RACE.items()}
+    runs = {name: Run(data, OptimConfig(**cfg, **SCHEDULE), seed, int(RACE_S/speed[name])) for name, cfg in RACE.items()}
     curves = {name: [] for name in runs}
     for tenth in range(1, 21):
         for name, run in runs.items():
             while run.taken < run.max_steps*tenth//20: run.step()
             curves[name].append((run.cpu_s, run.bits_per_byte(1 if tenth == 20 else 8)))
-    return dict(runs=[dict(optimizer=name, seed=seed, steps=run.taken, cpu_s=run.cpu_s, curve=curves[name]) for name, run in runs.items()],
+    return dict(runs=[dict(runner=name, seed=seed, steps=run.taken, cpu_s=run.cpu_s, curve=curves[name]) for name, run in runs.items()],
                 cpu_s=sum(run.cpu_s for run in runs.values()))
 
 
@@ -122,7 +130,7 @@ def measure(what: str) -> dict:
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
     cpu = lambda: time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     before, times = peak(), []
-    for _ in range(6):
+    for _ in range(5):
         start = cpu()
         with autocast(precision): loss = loss_of(x)
         loss.backward()
@@ -131,14 +139,11 @@ def measure(what: str) -> dict:
 
 
 def cost(data: dict, what: str) -> dict:
-    "The middle one of three child processes, by its milliseconds."
-    rows = []
-    for _ in range(1 if "compiled" in what or what == "fp16" else 3):
-        with tempfile.TemporaryDirectory() as cache: # compiled anew, not found
-            env = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache, TORCHINDUCTOR_COMPILE_THREADS="1", OMP_NUM_THREADS="1")
-            out = subprocess.run([sys.executable, __file__, "--measure", what], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-        rows.append(json.loads(out.stdout.splitlines()[-1]))
-    return sorted(rows, key=lambda row: row["ms"])[len(rows)//2] | dict(cpu_s=sum(row["cpu_s"] for row in rows))
+    "In a child process, compiled anew, not found in a cache."
+    with tempfile.TemporaryDirectory() as cache:
+        env = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache, TORCHINDUCTOR_COMPILE_THREADS="1", OMP_NUM_THREADS="1")
+        out = subprocess.run([sys.executable, __file__, "--measure", what], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return json.loads(out.stdout.splitlines()[-1])
 
 
 def collected(done: list[dict]) -> dict:
@@ -151,16 +156,16 @@ def main() -> None:
     "All points that the file does not have under the present code."
     if sys.argv[1:2] == ["--measure"]: return print(json.dumps(measure(sys.argv[2])))
     torch.set_num_threads(1)
-    fingerprint, data = code_fingerprint(CODE), corpus()
-    stored = read_json(OUT) if OUT.exists() else {}
-    done = stored["points"] if stored.get("fingerprint") == fingerprint else []
+    prints, data, code = {kind: code_fingerprint(names) for kind, names in CODE.items()}, corpus(), sorted({n for names in CODE.values() for n in names})
+    stored = read_json(OUT)["points"] if OUT.exists() else []
+    done = [p for p in stored if p["code"] == prints[p["kind"]]]
     for i, point in enumerate(points(), 1):
         if any(point.items() <= d.items() for d in done): continue
         arguments = {k: v for k, v in point.items() if k != "kind"}
-        done.append(point | dict(sweep=sweep, race=race, costs=cost)[point["kind"]](data, **arguments))
+        done.append(point | dict(code=prints[point["kind"]]) | dict(sweep=sweep, race=race, costs=cost)[point["kind"]](data, **arguments))
         write_json(OUT, dict(name="optim", command="python tools/results_optim.py", seed=list(SEEDS), commit=commit(), machine=machine() | dict(threads=1),
-                             cpu_seconds=round(sum(p["cpu_s"] for p in done), 1), code=CODE, fingerprint=fingerprint, points=done, values=collected(done)))
-        print(f"{i}/{len(points())} {({k: v for k, v in done[-1].items() if k != 'runs'})}", flush=True)
+                             cpu_seconds=round(sum(p["cpu_s"] for p in done), 1), code=code, fingerprint=code_fingerprint(code), points=done, values=collected(done)))
+        print(f"{i}/{len(points())} {({k: v for k, v in done[-1].items() if k not in ('runs', 'code')})}", flush=True)
 
 
 if __name__ == "__main__": main()
