@@ -133,7 +133,7 @@ def torchs_muon(params, monkeypatch, dtype, **more):
 
 
 @pytest.mark.parametrize("scale, theirs_scale", [("original", "original"), ("moonlight", "match_rms_adamw")])
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])  # bf16 has 8 bits: 0.02*2**-8 a step
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 5e-6), (torch.bfloat16, 1e-2)])  # bf16: 0.0 was seen, but other processors round otherwise, 0.02*2**-8 a step
 def test_muon_is_torchs(scale, theirs_scale, dtype, tolerance, monkeypatch, capsys):
     "After 50 steps, stacked matrices are those of torch.optim.Muon, which goes one by one, in both scalings."
     ours = fed(lambda ps: Muon(ps, lr=0.02, weight_decay=0.1, scale=scale, dtype=dtype))

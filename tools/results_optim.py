@@ -1,7 +1,7 @@
 """What notebook 05c cannot measure in a minute: the learning-rate sweep, Muon against AdamW, and the cost of each saving.
 
 `python tools/results_optim.py` writes nbs/results/optim.json after each point and skips the points already there, so that an
-interrupted run goes on. One thread. A cost is measured in a process of its own, so that its peak of memory is its own.
+interrupted run goes on; `--trial` makes one short point of each kind, which a full run replaces. One thread. A cost is measured in a process of its own, so that its peak of memory is its own.
 """
 import json, math, os, random, resource, subprocess, sys, tempfile, time
 
@@ -27,8 +27,8 @@ CODE = dict(  # What each kind of point depends on
 SEEDS = (0, 1, 2)
 SCHEDULE = dict(warmup_steps=40, schedule="wsd", decay_share=0.7, min_lr_share=0.05, weight_decay=0.1, betas=(0.9, 0.95), grad_clip=1.0)
 RATES = dict(adamw=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2), muon=(1.5e-3, 5e-3, 1.5e-2, 5e-2))
-SWEEP_STEPS = 300
-RACE_S = 60  # CPU-seconds of each runner
+SWEEP_STEPS = 400
+RACE_S = 100  # CPU-seconds of each runner
 RACE = {"AdamW": dict(optimizer="adamw", lr=3e-3), "Muon, 5 rounds": dict(optimizer="muon", lr=8e-3, muon_lr=0.015, muon_steps=5),
         "Muon, 3 rounds": dict(optimizer="muon", lr=8e-3, muon_lr=0.015, muon_steps=3)}
 BATCH = 4  # Sequences of 128 tokens a step, the tour's
@@ -39,10 +39,10 @@ COSTS = {  # Name: precision, matmul precision, checkpointing, compiled
     "fp32, compiled": ("fp32", "highest", False, True), "bf16, compiled": ("bf16", "highest", False, True)}
 
 
-def points() -> list[dict]:
+def points(trial: bool) -> list[dict]:
     "Everything to measure: costs, then seed by seed, so that what is there at any time is a whole picture."
     found = [dict(kind="costs", what=what) for what in COSTS]
-    for seed in SEEDS:
+    for seed in SEEDS[:1] if trial else SEEDS:
         found += [dict(kind="race", seed=seed)]
         found += [dict(kind="sweep", optimizer=name, lr=lr, seed=seed) for name, lrs in RATES.items() for lr in lrs]
     return found
@@ -87,24 +87,24 @@ class Run:
         return nats/math.log(2)*len(ids)/self.data["val_bytes"]
 
 
-def sweep(data: dict, optimizer: str, lr: float, seed: int) -> dict:
+def sweep(data: dict, optimizer: str, lr: float, seed: int, max_steps: int = SWEEP_STEPS) -> dict:
     "A run of SWEEP_STEPS at one rate."
     rates = dict(lr=8e-3, muon_lr=lr, muon_steps=5) if optimizer == "muon" else dict(lr=lr)
     cfg = OptimConfig(optimizer, **rates, **SCHEDULE)
-    run = Run(data, cfg, seed, SWEEP_STEPS)
-    for _ in range(SWEEP_STEPS): run.step()
+    run = Run(data, cfg, seed, max_steps)
+    for _ in range(max_steps): run.step()
     bits = run.bits_per_byte()
     return dict(bits_per_byte=bits if math.isfinite(bits) else None, cpu_s=run.cpu_s)
 
 
-def race(data: dict, seed: int) -> dict:
-    "Both for RACE_S seconds each: speeds first, in turns, then steps, in turns, each curve against its own seconds."
+def race(data: dict, seed: int, race_s: float = RACE_S) -> dict:
+    "Each runner for as many seconds: speeds first, in turns, then steps, in turns, each curve against its own seconds."
     speed = {}
     trial = {name: Run(data, OptimConfig(**cfg, **SCHEDULE), seed, 1000) for name, cfg in RACE.items()}
     for _ in range(30):
         for run in trial.values(): run.step()
     for name, run in trial.items(): speed[name] = run.cpu_s/run.taken
-    runs = {name: Run(data, OptimConfig(**cfg, **SCHEDULE), seed, int(RACE_S/speed[name])) for name, cfg in RACE.items()}
+    runs = {name: Run(data, OptimConfig(**cfg, **SCHEDULE), seed, int(race_s/speed[name])) for name, cfg in RACE.items()}
     curves = {name: [] for name in runs}
     for tenth in range(1, 21):
         for name, run in runs.items():
@@ -156,16 +156,18 @@ def main() -> None:
     "All points that the file does not have under the present code."
     if sys.argv[1:2] == ["--measure"]: return print(json.dumps(measure(sys.argv[2])))
     torch.set_num_threads(1)
-    prints, data, code = {kind: code_fingerprint(names) for kind, names in CODE.items()}, corpus(), sorted({n for names in CODE.values() for n in names})
-    stored = read_json(OUT)["points"] if OUT.exists() else []
-    done = [p for p in stored if p["code"] == prints[p["kind"]]]
-    for i, point in enumerate(points(), 1):
+    prints, code = {kind: code_fingerprint(names) for kind, names in CODE.items()}, sorted({n for names in CODE.values() for n in names})
+    data, trial = corpus(), "--trial" in sys.argv
+    done = [p for p in (read_json(OUT)["points"] if OUT.exists() else []) if p["code"] == prints[p["kind"]] and (trial or not p["trial"])]
+    shorter = dict(race=dict(race_s=RACE_S/10), sweep=dict(max_steps=SWEEP_STEPS//5)) if trial else {}
+    for i, point in enumerate(points(trial), 1):
         if any(point.items() <= d.items() for d in done): continue
-        arguments = {k: v for k, v in point.items() if k != "kind"}
-        done.append(point | dict(code=prints[point["kind"]]) | dict(sweep=sweep, race=race, costs=cost)[point["kind"]](data, **arguments))
+        arguments = {k: v for k, v in point.items() if k != "kind"} | shorter.get(point["kind"], {})
+        about = dict(code=prints[point["kind"]], trial=trial and point["kind"] in shorter)
+        done.append(point | about | dict(sweep=sweep, race=race, costs=cost)[point["kind"]](data, **arguments))
         write_json(OUT, dict(name="optim", command="python tools/results_optim.py", seed=list(SEEDS), commit=commit(), machine=machine() | dict(threads=1),
                              cpu_seconds=round(sum(p["cpu_s"] for p in done), 1), code=code, fingerprint=code_fingerprint(code), points=done, values=collected(done)))
-        print(f"{i}/{len(points())} {({k: v for k, v in done[-1].items() if k not in ('runs', 'code')})}", flush=True)
+        print(f"{i}/{len(points(trial))} {({k: v for k, v in done[-1].items() if k not in ('runs', 'code')})}", flush=True)
 
 
 if __name__ == "__main__": main()
