@@ -106,7 +106,7 @@ EXPERIMENTS = {  # Name: the function, and the code its result depends on
 
 
 def main() -> int:
-    "Run what is stale; the sweep of 01b keeps its own points and goes on from them."
+    "Run what is stale; the sweep of 01b and the runs of 05c keep their own points and go on from them."
     chosen = [a for a in sys.argv[1:] if not a.startswith("--")]
     for name, (experiment, code) in EXPERIMENTS.items():
         path, now = RESULTS / f"{name}.json", code_fingerprint(code)
@@ -120,7 +120,8 @@ def main() -> int:
         seconds = values.pop("training_cpu_seconds", time.process_time() - start)
         write_json(path, dict(name=name, command=command, seed=seed, commit=commit(), machine=machine(),
                               cpu_seconds=round(seconds, 1), code=code, fingerprint=now, values=values))
-    return subprocess.run([sys.executable, ROOT / "tools" / "results_sweep.py"]).returncode if not chosen or "sweep" in chosen else 0
+    alone = [name for name in ("sweep", "optim") if not chosen or name in chosen]
+    return max([subprocess.run([sys.executable, ROOT / "tools" / f"results_{name}.py"]).returncode for name in alone], default=0)
 
 
 if __name__ == "__main__": sys.exit(main())
