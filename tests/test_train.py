@@ -237,14 +237,14 @@ def test_killed_and_continued(command, kills, capsys, tmp_path):
     "SIGKILL at random moments, and the run ends with the same bytes: weights, log of every loss, result."
     rng = random.Random(kills)
     moments = [0] + sorted(rng.sample(range(1, 58), kills - 1)) # the first before anything is there
-    codes = [command(tmp_path/"out", "--checkpoint-every-s", "0.01", stop_at=moment) for moment in moments]
+    codes = [command(tmp_path/"out", "--checkpoint-every-s", "0.05", stop_at=moment) for moment in moments]
     assert codes == [-signal.SIGKILL]*kills
     assert command(tmp_path/"out") == 0 and equal_but_for_the_clock(tmp_path/"out", command.folder/"whole")
     with capsys.disabled(): print(f"\npretrain killed after steps {moments}: not a byte differs")
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_politely(command, number, tmp_path):
     "SIGTERM and Ctrl-C save first: the exit code says stopped, no step is lost, and the run ends with the same bytes."
     assert command(tmp_path/"out", stop_at=25, number=number) == 130
