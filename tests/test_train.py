@@ -446,6 +446,12 @@ def run(tmp_path):
 def changed(cfg, **changes): return PretrainRun(**{f: getattr(cfg, f) for f in cfg.__dataclass_fields__} | changes)
 
 
+def test_the_verb_has_at_most_fifteen_flags():
+    "What --help shows fits on a page, and whatever decides about the result can stand in a file as well."
+    flags = set(PretrainRun.__dataclass_fields__)
+    assert len(flags) == 15 and set(module.FLAGS) == flags - {"out", "tokens", "track", "config"}
+
+
 def test_flags_over_file_over_preset(run):
     "A flag wins over the file, the file over the preset; Muon's rate keeps its proportion; what is saved is a config again."
     of_file, default = settings(run), OptimConfig()
