@@ -179,7 +179,7 @@ def _remember(at, seen): # an evaluation, with the mean of the losses since the 
     at["history"].append(dict(step=at["step"], train=at["losses"]/(at["step"] - before), val=seen["val_loss"]) | text)
     at["losses"] = 0.0
 
-# %% ../nbs/05f_pretrain.ipynb #6b0418c2
+# %% ../nbs/05f_pretrain.ipynb #1014b11d
 def train(
     model:nn.Module, # Trained in place; the loop asks nothing else of it
     batches:Iterator[tuple[Tensor, Tensor]], # Endless x, y; with state_dict() and load_state_dict()
@@ -215,6 +215,7 @@ def train(
                 _remember(at, seen)
             if tracker is not None: tracker.log(step, **seen | ({"spike": 1} if spike else {}))
             if folder and (score is not None or pressed or time.monotonic() - saved_at >= config.checkpoint_every_s):
+                if hasattr(tracker, "flush"): tracker.flush() # the log reaches the disk before the checkpoint does
                 strategy.save(folder, step, model, optimizer, batches, score, at=at, watch=watch.state_dict())
                 saved_at = time.monotonic()
             if pressed and step < config.max_steps: raise KeyboardInterrupt(f"stopped after step {step} of {config.max_steps}")
@@ -253,13 +254,16 @@ def make_plan(
     if set(plan) == {"max_steps", "eval_every"} and all(type(n) is int and n > 0 for n in plan.values()): return plan
     raise ValueError(f"{path} is not a plan; delete {folder.parent} to begin anew")
 
-# %% ../nbs/05f_pretrain.ipynb #33cc88bc
+# %% ../nbs/05f_pretrain.ipynb #7d1d2749
 FLAGS = dict(preset="tiny", minutes=None, max_steps=None, micro_batch_size=16, grad_accum_steps=1, lr=None, precision="fp32",
              attention=None, seed=1337, eval_every=None, checkpoint_every_s=60.0) # what holds where nobody says anything
 
 @dataclass
 class PretrainRun:
-    "Train a model on token shards; leaves a Hugging Face model directory. The same command goes on where it was stopped."
+    """Train a model on token shards; leaves a Hugging Face model directory. The same command goes on where it was stopped.
+
+    One thread, unless OMP_NUM_THREADS asks for more; a GPU where there is one.
+    """
     out:Path # Model directory; training/ in it holds checkpoints, plan, log and settings
     tokens:Path # Folder of minillm shards: train.bin, val.bin, meta.json
     preset:str|None=None # Shape of the model: tiny, docs-6m, micro ... (tiny)
@@ -351,7 +355,7 @@ def _export(out, model, shard, at, strategy, tokenizer): # the best weights, jud
         bits_per_byte=shard.n_bytes and bits_per_byte(nats, len(shard.ids), shard.n_bytes), history=at["history"],
         sha256=_weights(out)))
 
-# %% ../nbs/05f_pretrain.ipynb #43372297
+# %% ../nbs/05f_pretrain.ipynb #b8fc79b0
 def run_pretrain(
     cfg:PretrainRun,
     strategy=None, # None: OneDevice; week 6 brings others
@@ -371,7 +375,7 @@ def run_pretrain(
             MiniGPT(config), torch.randint(config.vocab_size, (2, B, T)).unbind(), optim, TrainConfig(**shape)))
         recipe = TrainConfig(**plan, **shape, checkpoint_every_s=wanted["checkpoint_every_s"])
         optim = replace(optim, warmup_steps=min(optim.warmup_steps, recipe.max_steps//10))
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1))) # the plan counts one; whoever asks for more has more
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1)) # the plan counts one; whoever asks for more has more
         strategy = strategy or OneDevice(recipe.precision)
         train_shard, val_shard = (open_shard(cfg.tokens, split) for split in ("train", "val"))
         batches = Batches(train_shard, T, B, wanted["seed"], strategy.rank, strategy.world_size)
