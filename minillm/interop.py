@@ -275,7 +275,7 @@ def token_ids(
     ends = [known[name] for name in ("<|endoftext|>", "<|im_end|>") if name in known]
     return dict(bos_token_id=known.get("<|endoftext|>"), eos_token_id=ends or None, pad_token_id=known.get("<|pad|>"))
 
-# %% ../nbs/04c_interop.ipynb #2972fcb4
+# %% ../nbs/04c_interop.ipynb #3b09ffca
 def _check_model(model, tokenizer): # that its folder would say all there is to it
     if not isinstance(model, MiniGPT | NanoGPT): raise ValueError(f"model ({type(model).__name__}) must be a MiniGPT or NanoGPT")
     with torch.device("meta"): plain = (NanoGPT if isinstance(model, NanoGPT) else MiniGPT)(model.config)
@@ -298,12 +298,12 @@ def save_pretrained(
     _check_model(model, tokenizer)
     config, tensors, ids = config_to_hf(model.config), _to_hf(model), token_ids(tokenizer)
     dtype = _dtype(dtype or next(iter(tensors.values())).dtype)
-    def write(stage):
+    def _write(stage):
         _write_weights(tensors, stage, dtype, max_shard_bytes)
         if tokenizer: save_tokenizer(tokenizer, stage)
         _write_json(stage/"generation_config.json", ids | (generation or {}))
         _write_json(stage/"config.json", config | ids | dict.fromkeys(("dtype", "torch_dtype"), str(dtype)[len("torch."):]))
-    return _commit(Path(folder), write)
+    return _commit(Path(folder), _write)
 
 # %% ../nbs/04c_interop.ipynb #a25cd3ed
 _TYPES = dict(F32=torch.float32, BF16=torch.bfloat16, F16=torch.float16, F64=torch.float64)
