@@ -3,7 +3,7 @@
 #   make lab       JupyterLab                             make verify    everything that takes longer
 #   make outputs   store notebook outputs anew where something changed
 #   make measure   minutes and memory of every notebook   make results   the long experiments   make bench   speed beside a peer
-#   make base      train checkpoints/docs-6m again, an hour and a half of one core
+#   make base      train checkpoints/docs-6m again, an hour of one core
 # TORCH_INDEX=https://... takes torch from that index; PYTHON=python3.12 chooses the Python of a new .venv.
 PYTHON ?= python3
 VENV := .venv

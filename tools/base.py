@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "checkpoints/docs-6m"
 PACKAGES = ("torch", "sympy", "networkx", "numpy")
 VOCAB_SIZE = 4096
-TRAIN = dict(preset="docs-6m", minutes=80.0, precision="bf16", micro_batch_size=16, seed=1337, checkpoint_every_s=120.0)
+TRAIN = dict(preset="docs-6m", max_steps=2150, eval_every=136, precision="bf16", micro_batch_size=16, seed=1337, checkpoint_every_s=120.0)
 
 
 class Page(NamedTuple):
@@ -109,7 +109,7 @@ def card(work: Path) -> None:
     scores = baselines(b"".join(t.encode() + b"\0" for t in corpus_texts(corpus_files(work / "corpus", "train"))), b"".join(t.encode() + b"\0" for t in texts))
     quality = RESULTS / "quality.json"
     tour = read_json(quality)["values"] if quality.exists() else {}
-    shown = dict(command="minillm pretrain docs-6m --tokens runs/base/tokens --out runs/base/docs-6m --minutes 80 --precision bf16 --micro-batch-size 16 --checkpoint-every-s 120",
+    shown = dict(command="minillm pretrain docs-6m --tokens runs/base/tokens --out runs/base/docs-6m --max-steps 2150 --eval-every 136 --precision bf16 --micro-batch-size 16 --checkpoint-every-s 120",
                  seed=TRAIN["seed"], machine=machine(), training_cpu_seconds=cpu_s, steps=result["steps"], tokens=result["tokens"], parameters=result["parameters"],
                  held_out=dict(bits_per_byte=bits, interval=[low, high], documents=len(texts), bytes=sum(len(t.encode()) + 1 for t in texts)),
                  baselines=scores, trainer_bits_per_byte=result["bits_per_byte"], tour_bits_per_byte=tour.get("bits_per_byte"), sha256={"model.safetensors": sha256(BASE / "model.safetensors")}, data=manifest)
