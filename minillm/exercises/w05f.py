@@ -50,7 +50,7 @@ def memories():
 def sources():
     preset = dict(lr=1e-3, steps=100, name=None)
     yield from ((preset, {}, {}), (preset, {"lr": 2}, {}), (preset, {"lr": 2}, {"lr": 3}), (preset, {"lr": 2}, {"lr": None}),
-                (preset, {}, {"steps": 0}), (preset, {"name": "a"}, {"name": ""}), (preset, {"nmae": 1}, {}), (preset, {}, {"nmae": None}),
+                (preset, {}, {"steps": 0}), (preset, {"name": "a"}, {"name": ""}), (preset, {"colour": 1}, {}), (preset, {}, {"colour": None}),
                 (preset, {"lr": None}, {}), (preset, {"b": 1, "lr": 1}, {"a": 1}), (preset, {"b": 1}, {"b": 1}))
 
 
