@@ -148,7 +148,7 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #eba5c474
+# %% ../nbs/25a_tour.ipynb #718036bd
 def write_report(cfg:TourConfig):
     "Stage `report`: report.html."
     found, corpus, learned, result, timing, samples = (read_json(cfg.out/f) for f in (
@@ -161,7 +161,7 @@ def write_report(cfg:TourConfig):
              ("parameters", f"{samples['parameters']:,}"), ("steps", f"{result['steps']:,}"),
              ("tokens seen", f"{result['tokens']:,} ({result['tokens']/meta['tokens']['train']:.1f} epochs)"),
              ("CPU seconds of training", f"{timing.get('train', math.nan):,.0f}"),
-             ("validation loss", f"{samples['val_loss']:.4f} nats a token")]
+             ("validation loss", f"{samples['val_loss']:.4f} nats a token"), ("every step", "base/training/dashboard.html")]
     tokenizer, held_out = load_tokenizer(cfg.out/"tokenizer"), read_texts(cfg.out, "val")[0]
     pieces = [("bytes per token, held-out text", f"{learned['measured']['val']['bytes_per_token']:.2f}"),
               ("tokens per word", f"{learned['measured']['val']['fertility']:.2f}"),

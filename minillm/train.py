@@ -6,7 +6,7 @@
 __all__ = ['FLAGS', 'write_characters', 'OneDevice', 'train_step', 'windows', 'evaluate', 'TrainConfig', 'Diverged', 'train',
            'seconds_per_step', 'make_plan', 'PretrainRun', 'settings', 'sampler', 'run_pretrain']
 
-# %% ../nbs/05f_pretrain.ipynb #f64f34c5
+# %% ../nbs/05f_pretrain.ipynb #e378b13d
 import json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -29,7 +29,7 @@ from .nanogpt import CharVocab, next_token_loss, write_atomic
 from .optim import PRECISIONS, LossScaler, OptimConfig, autocast, clip_grads, lr_share, make_optimizer, set_lr
 from .shards import Batches, open_shard, read_meta, tokenizer_sha256, write_shards
 from .tokenizer import load_tokenizer
-from .tracking import LossWatch, make_trackers
+from .tracking import LossWatch, dashboard, make_trackers
 
 # %% ../nbs/05f_pretrain.ipynb #1e2bf289
 def write_characters(
@@ -355,7 +355,7 @@ def _export(out, model, shard, at, strategy, tokenizer): # the best weights, jud
         bits_per_byte=shard.n_bytes and bits_per_byte(nats, len(shard.ids), shard.n_bytes), history=at["history"],
         sha256=_weights(out)))
 
-# %% ../nbs/05f_pretrain.ipynb #b8fc79b0
+# %% ../nbs/05f_pretrain.ipynb #439328be
 def run_pretrain(
     cfg:PretrainRun,
     strategy=None, # None: OneDevice; week 6 brings others
@@ -386,5 +386,6 @@ def run_pretrain(
         val = list(windows(val_shard.ids, T, B, 128))
         at = train(model, batches, val, optim, recipe, folder/"checkpoints", strategy, track, show)
         if strategy.rank == 0: _export(cfg.out, model, val_shard, at, strategy, tokenizer)
+        if strategy.rank == 0: write_atomic(folder/"dashboard.html", dashboard([folder], f"minillm pretrain {wanted['preset']}"))
         strategy.barrier()
     return cfg.out
