@@ -121,7 +121,7 @@ def process_logits(
     if config.top_p < 1: logits = top_p_filter(logits, config.top_p)
     return min_p_filter(logits, config.min_p) if config.min_p else logits
 
-# %% ../nbs/04b_generate.ipynb #9ed1ef01
+# %% ../nbs/04b_generate.ipynb #34a2f0bc
 class KVCache:
     "Keys and values of every layer, in memory that is taken once."
     def __init__(self,
@@ -130,9 +130,8 @@ class KVCache:
         max_seq_len:int|None=None, # S, positions to make room for; None: the model's
         dtype:torch.dtype=torch.float32, device=None,
     ):
-        shape = config.n_layer, batch_size, config.n_kv_head, max_seq_len or config.max_seq_len, config.head_dim
+        shape, self.length = (config.n_layer, batch_size, config.n_kv_head, max_seq_len or config.max_seq_len, config.head_dim), 0
         self.k, self.v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2)) # (L, B, G, S, D)
-        self.length = 0 # positions held
 
     def update(self, layer, k, v): # k, v (B, G, T, D): T new positions
         "Stores what is new and returns all so far; the last layer moves the end. Raises: ValueError when it is full."
@@ -174,7 +173,7 @@ def _read(model, tokens, cache, blank):
     at = torch.arange(cache.length + 1, device=tokens.device)
     return model(tokens[:, None], cache.length - blank, (at >= blank)[:, None, None], cache)[:, -1]
 
-# %% ../nbs/04b_generate.ipynb #f102fb51
+# %% ../nbs/04b_generate.ipynb #97024e78
 @torch.inference_mode()
 def decode_steps(
     model:nn.Module, # (B, T) ids to (B, T, V) logits, with .config
@@ -195,8 +194,7 @@ def decode_steps(
             if not cached: logits = torch.cat([model(torch.tensor([r], device=device))[:, -1] for r in rows])
             elif cache is None: logits, cache, blank = _prefill(model, rows, size)
             else: logits = _read(model, tokens, cache, blank)
-            if greedy: tokens = logits.argmax(-1) # (B,)
-            else: tokens = draw(process_logits(logits.float(), config, seen).softmax(-1), generators)
+            tokens = logits.argmax(-1) if greedy else draw(process_logits(logits.float(), config, seen).softmax(-1), generators) # (B,)
             for row, ids, token in zip(rows, seen, tokens.tolist()): row.append(token); ids.append(token)
             yield tokens
 
@@ -239,7 +237,7 @@ def _rows(model, idx, config, slide=False, stop_ids=()):
             raise ValueError(f"max_new_tokens ({new}) must be at most {most}: prompt {b} has {n} of {S} positions; or slide=True")
     return rows
 
-# %% ../nbs/04b_generate.ipynb #808e34b8
+# %% ../nbs/04b_generate.ipynb #e220f7a4
 def generate(
     model:nn.Module, # (B, T) ids to (B, T, V) logits, with .config
     idx:Tensor|list[list[int]], # Prompts: (B, T), or lists of ids of any lengths
@@ -255,9 +253,8 @@ def generate(
     if config.stop and not tokenizer: raise ValueError(f"stop ({config.stop[0]!r}) is text; pass the tokenizer that writes it")
     out, texts, unfinished = [[] for _ in rows], [TextStream(tokenizer, config.stop) for _ in rows], set(range(len(rows)))
     for tokens in decode_steps(model, rows, config, slide, cached):
-        for b, token in enumerate(tokens.tolist()):
-            if b not in unfinished: continue
-            out[b].append(token)
+        for b in list(unfinished):
+            out[b].append(token := tokens[b].item())
             if config.stop: texts[b].push(token)
             if token in stop_ids or texts[b].stopped: unfinished.remove(b)
         if not unfinished: break
@@ -354,7 +351,7 @@ def speculative(
             for cache in caches: cache.length = min(cache.length, len(ids) - 1) # forget what was refused
     return ids[start:], taken/max(1, tried)
 
-# %% ../nbs/04b_generate.ipynb #0dd7e052
+# %% ../nbs/04b_generate.ipynb #97378bd1
 class _FastDecoder(nn.Module):
     "Takes the model's arguments; a single new token goes the fast way."
     static = True # its caches are as long as the context: one shape, one compilation
@@ -386,7 +383,7 @@ class _FastDecoder(nn.Module):
             x = x + self.linear(F.silu(gate)*up, block.mlp.down_proj.weight)
         return self.linear(self.model.norm(x), self.model.lm_head.weight) # (B, V)
 
-    def forward(self, idx, positions=None, mask=None, cache=None):
+    def forward(self, idx, positions=None, mask=None, cache=None): # as MiniGPT's
         if cache is None or idx.shape[1] > 1: return self.model(idx, positions, mask, cache)
         B, S, at, slots = len(idx), cache.k.shape[3], cache.length, torch.arange(cache.k.shape[3], device=idx.device)
         assert at < S, f"{at + 1} tokens, the cache holds {S}"
