@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'token_dtype', 'to_ids', 'permute', 'write_shards', 'Shard', 'read_meta', 'open_shard', 'epoch_windows',
            'Batches', 'ShardsRun', 'tokenizer_sha256', 'run_shards']
 
-# %% ../nbs/05b_shards.ipynb #1b8440d6
+# %% ../nbs/05b_shards.ipynb #6104119c
 import hashlib, json, os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from torch import Tensor
 from .bpe import SPECIAL_TOKENS, Tokenizer
 from .dedup import _P, _mix
 from .nanogpt import write_atomic
-from .tokenizer import corpus_files, corpus_texts, load_tokenizer, to_json
+from .tokenizer import corpus_files, corpus_texts, load_tokenizer, save_tokenizer, to_json
 
 # %% ../nbs/05b_shards.ipynb #12db9ea0
 def token_dtype(
@@ -278,7 +278,7 @@ class Batches:
             raise ValueError(f"epoch ({epoch}) and index ({index}) are no position; take an older checkpoint")
         self.epoch, self.index = epoch, index
 
-# %% ../nbs/05b_shards.ipynb #34a1aaff
+# %% ../nbs/05b_shards.ipynb #c2ae6b8b
 @dataclass
 class ShardsRun:
     "A corpus and a tokenizer to token files."
@@ -328,4 +328,5 @@ def run_shards(
     texts = {split: corpus_texts(files, cfg.column) for split, files in splits.items()}
     if cfg.val_share and "val" not in splits: texts = _cut(lambda: corpus_texts(splits["train"], cfg.column), cfg.val_share)
     documents = {split: map(tokenizer.encode, found) for split, found in texts.items()}
-    return write_shards(cfg.out, documents, len(tokenizer), end, sizes, **made_from)
+    write_shards(cfg.out, documents, len(tokenizer), end, sizes, **made_from)
+    return save_tokenizer(tokenizer, cfg.out) # beside the ids, so that whoever reads them knows what they mean

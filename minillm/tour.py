@@ -148,7 +148,7 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #718036bd
+# %% ../nbs/25a_tour.ipynb #35ddad62
 def write_report(cfg:TourConfig):
     "Stage `report`: report.html."
     found, corpus, learned, result, timing, samples = (read_json(cfg.out/f) for f in (
@@ -169,7 +169,7 @@ def write_report(cfg:TourConfig):
               ("its longest tokens", " ".join(f"<code>{html.escape(t)}</code>" for t in learned["longest"]))]
     mine, real = samples["habits"].values()
     shown = lambda number: "none" if number is None else f"{number:.2f}"
-    growing = "".join(f"<p><small>after {h['step']:,} steps: loss {h['val']/per_byte:.2f}, {h['val']:.2f} bits per byte</small></p>"
+    growing = "".join(f"<p><small>{h['step']:,} steps: loss {h['val']/per_byte:.2f}, {h['val']:.2f} bits per byte</small></p>"
                       f"<pre>{html.escape(h['text'])}</pre>" for h in history[:: max(1, len(history)//4)])
     lines = {name: samples["bits_per_byte"][name] for name in ("byte 3-gram", "byte 5-gram", "xz")}
     command = (f"minillm tour --corpus {shlex.quote(cfg.corpus)} --vocab-size {cfg.vocab_size} --minutes {cfg.minutes:g} "
