@@ -173,7 +173,7 @@ def _read(model, tokens, cache, blank):
     at = torch.arange(cache.length + 1, device=tokens.device)
     return model(tokens[:, None], cache.length - blank, (at >= blank)[:, None, None], cache)[:, -1]
 
-# %% ../nbs/04b_generate.ipynb #97024e78
+# %% ../nbs/04b_generate.ipynb #a4aeab07
 @torch.inference_mode()
 def decode_steps(
     model:nn.Module, # (B, T) ids to (B, T, V) logits, with .config
@@ -194,7 +194,7 @@ def decode_steps(
             if not cached: logits = torch.cat([model(torch.tensor([r], device=device))[:, -1] for r in rows])
             elif cache is None: logits, cache, blank = _prefill(model, rows, size)
             else: logits = _read(model, tokens, cache, blank)
-            tokens = logits.argmax(-1) if greedy else draw(process_logits(logits.float(), config, seen).softmax(-1), generators) # (B,)
+            tokens = logits.argmax(-1) if greedy else draw(process_logits(logits.float(), config, seen).softmax(-1), generators)
             for row, ids, token in zip(rows, seen, tokens.tolist()): row.append(token); ids.append(token)
             yield tokens
 
