@@ -35,7 +35,7 @@ from .sources import read_documents
 from .tokenizer import TokenizerRun, corpus_files, corpus_texts, load_tokenizer, run_tokenizer, to_html
 from .train import PretrainRun, run_pretrain
 
-# %% ../nbs/25a_tour.ipynb #e10d1627
+# %% ../nbs/25a_tour.ipynb #34d70290
 @dataclass
 class TourConfig:
     "From documents to a small language model and a report."
@@ -44,7 +44,7 @@ class TourConfig:
     vocab_size:int=1024 # Tokens; 260 are the bytes and the special ones
     minutes:float=4.0 # Training time on one core, turned once into a number of steps
     preset:str="tiny" # Shape of the model: tiny (0.6M parameters), docs-6m, micro (10M) ...
-    lr:float=3e-3 # Highest learning rate of AdamW; Muon's keeps its proportion to it
+    lr:float=8e-3 # Highest learning rate of AdamW; Muon's keeps its proportion to it
     micro_batch_size:int=4 # Sequences a step
     seed:int=1337 # Of the weights, the batches and the samples
 
@@ -52,7 +52,7 @@ class TourConfig:
         if self.preset not in PRESETS:
             raise ValueError(f"preset ({self.preset!r}) does not exist; try one of {', '.join(PRESETS)}")
         if not 0 < self.minutes < 1e5: raise ValueError(f"minutes ({self.minutes}) must lie between 0 and 100,000; try 4")
-        if not 0 < self.lr < 1: raise ValueError(f"lr ({self.lr}) must lie between 0 and 1; try 0.003")
+        if not 0 < self.lr < 1: raise ValueError(f"lr ({self.lr}) must lie between 0 and 1; try 0.008")
         if not 256 + len(SPECIAL_TOKENS) <= self.vocab_size <= 65_536:
             raise ValueError(f"vocab_size ({self.vocab_size}) must lie between {256 + len(SPECIAL_TOKENS)} and 65,536; try 1024")
         if not 1 <= self.micro_batch_size <= 65_536:
