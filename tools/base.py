@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "checkpoints/docs-6m"
 PACKAGES = ("torch", "sympy", "networkx", "numpy")
 VOCAB_SIZE = 4096
-TRAIN = dict(preset="docs-6m", max_steps=2150, eval_every=136, precision="bf16", micro_batch_size=16, seed=1337, checkpoint_every_s=120.0)
+CONFIG = ROOT / "configs/docs-6m.json"
 
 
 class Page(NamedTuple):
@@ -85,7 +85,7 @@ def data(work: Path) -> None:
 
 def train(work: Path) -> None:
     "work/docs-6m; goes on where it was stopped."
-    run_pretrain(PretrainRun(work / "docs-6m", work / "tokens", **TRAIN))
+    run_pretrain(PretrainRun(work / "docs-6m", work / "tokens", config=CONFIG))
 
 
 def held_out(folder: Path, texts: list[str]) -> tuple[float, tuple[float, float]]:
@@ -109,8 +109,8 @@ def card(work: Path) -> None:
     scores = baselines(b"".join(t.encode() + b"\0" for t in corpus_texts(corpus_files(work / "corpus", "train"))), b"".join(t.encode() + b"\0" for t in texts))
     quality = RESULTS / "quality.json"
     tour = read_json(quality)["values"] if quality.exists() else {}
-    shown = dict(command="minillm pretrain docs-6m --tokens runs/base/tokens --out runs/base/docs-6m --max-steps 2150 --eval-every 136 --precision bf16 --micro-batch-size 16 --checkpoint-every-s 120",
-                 seed=TRAIN["seed"], machine=machine(), training_cpu_seconds=cpu_s, steps=result["steps"], tokens=result["tokens"], parameters=result["parameters"],
+    shown = dict(command="minillm pretrain --config configs/docs-6m.json --tokens runs/base/tokens --out runs/base/docs-6m",
+                 seed=read_json(CONFIG)["seed"], machine=machine(), training_cpu_seconds=cpu_s, steps=result["steps"], tokens=result["tokens"], parameters=result["parameters"],
                  held_out=dict(bits_per_byte=bits, interval=[low, high], documents=len(texts), bytes=sum(len(t.encode()) + 1 for t in texts)),
                  baselines=scores, trainer_bits_per_byte=result["bits_per_byte"], tour_bits_per_byte=tour.get("bits_per_byte"), sha256={"model.safetensors": sha256(BASE / "model.safetensors")}, data=manifest)
     write_atomic(BASE / "manifest.json", shown)
@@ -121,7 +121,7 @@ def card(work: Path) -> None:
         parameters=f"{result['parameters']:,}", documents=f"{manifest['documents']:,}", python=manifest["python"], packages=", ".join(f"{k} {v}" for k, v in manifest["packages"].items()),
         quoting=manifest["left_out"]["quotes_a_test_document"], copies=manifest["left_out"]["exact copy"] + manifest["left_out"]["near copy"], tokens=f"{manifest['tokens']['train']:,}",
         seen=f"{result['tokens']:,}", epochs=f"{result['tokens']/manifest['tokens']['train']:.1f}", steps=f"{result['steps']:,}", cpu_minutes=f"{cpu_s/60:.0f}", cpu=machine()["cpu"], command=shown["command"],
-        seed=TRAIN["seed"], bits=f"{bits:.3f}", low=f"{low:.3f}", high=f"{high:.3f}", held_out=len(texts), trainer=f"{result['bits_per_byte']:.3f}", sha256=shown["sha256"]["model.safetensors"],
+        seed=read_json(CONFIG)["seed"], bits=f"{bits:.3f}", low=f"{low:.3f}", high=f"{high:.3f}", held_out=len(texts), trainer=f"{result['bits_per_byte']:.3f}", sha256=shown["sha256"]["model.safetensors"],
         scores="\n".join(f"| {name} | {value:.3f} |" for name, value in sorted(scores.items(), key=lambda kv: kv[1])),
         tour=f"{tour['bits_per_byte']:.3f}" if tour else "not measured yet"), encoding="utf-8")
 
