@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/25b_cli.ipynb #75d7a85e
+# %% ../nbs/25b_cli.ipynb #815c86d6
 VERBS = {
     "tour": ("minillm.tour", "TourConfig", "run_tour", "text to a trained model and report.html, in minutes"),
     "corpus": ("minillm.corpus", "CorpusConfig", "build_corpus", "week 2: files, archives, dumps and pages to a clean corpus"),
@@ -38,7 +38,7 @@ def usage()->str:
     return (f"minillm {__version__}: build a language model from nothing\n\n"
             f"usage: minillm VERB [--help] [options]\n\n{verbs}")
 
-# %% ../nbs/25b_cli.ipynb #8d5f4163
+# %% ../nbs/25b_cli.ipynb #c4430811
 WEEKS = [ # Notebook, what it is about, memory it needs in GiB, extras it needs, extras it shows when they are there
     ("00a_orientation", "the stack, the vocabulary, the embedded corpus", 2, ("course",), ("hf",)),
     ("00b_attention", "attention and a Transformer encoder", 2, ("course",), ()),
@@ -170,7 +170,7 @@ def read_corpus(
     cut = len(text)*9//10
     return text[:cut], text[cut:]
 
-# %% ../nbs/25b_cli.ipynb #8929a9cd
+# %% ../nbs/25b_cli.ipynb #2337de96
 def run_nanogpt(
     cfg:NanoGPTRun,
 )->float: # Validation loss, nats a character, over all of the held-out text
@@ -194,7 +194,7 @@ def run_nanogpt(
         print(vocab.decode(generate(model, prompt, cfg.sample, temperature=0.8, seed=cfg.seed)[0, 1:]))
     return losses["val"]
 
-# %% ../nbs/25b_cli.ipynb #c11a0002
+# %% ../nbs/25b_cli.ipynb #6d5566ee
 @dataclass
 class Speech:
     "Who speaks, and how boldly."
@@ -218,8 +218,7 @@ class ChatRun(Speech):
     "Talk to a model; an empty line or Ctrl-D ends it. A base model continues text: it was not taught to answer."
     system:str="" # What the assistant is told before the first turn
 
-
-# %% ../nbs/25b_cli.ipynb #c11a0003
+# %% ../nbs/25b_cli.ipynb #46b7e91e
 def speaker(
     cfg:Speech,
 )->tuple: # The tokenizer, and a function: ids of a prompt to pieces of text
@@ -239,10 +238,10 @@ def run_generate(cfg:GenerateRun):
     tokenizer, speak = speaker(cfg)
     prompt = sys.stdin.read() if cfg.prompt == "-" else cfg.prompt
     print(prompt, end="", flush=True)
-    for piece in speak(tokenizer.encode(prompt) or [tokenizer.special_tokens["<|endoftext|>"]]): print(piece, end="", flush=True)
+    for piece in speak(tokenizer.encode(prompt) or [tokenizer.special_tokens.get("<|endoftext|>", 0)]): print(piece, end="", flush=True)
     print()
 
-# %% ../nbs/25b_cli.ipynb #c11a0004
+# %% ../nbs/25b_cli.ipynb #0666cf7d
 def run_chat(cfg:ChatRun):
     "Ask and answer in turns; the whole conversation is the prompt of each answer."
     from minillm.tokenizer import apply_chat_template
@@ -270,7 +269,7 @@ def say(
     print(words, file=sys.stderr if code else sys.stdout)
     return code
 
-# %% ../nbs/25b_cli.ipynb #fd18d398
+# %% ../nbs/25b_cli.ipynb #73d87046
 def call(
     verb:str,
     args:list[str], # Its flags
@@ -288,7 +287,7 @@ def call(
     if hasattr(flags, "__post_init__"): flags.__post_init__()
     return getattr(module, function)(flags)
 
-# %% ../nbs/25b_cli.ipynb #3233bcd1
+# %% ../nbs/25b_cli.ipynb #e977ef6a
 def main(
     argv:list[str]|None=None, # None: the command line
 )->int: # Exit code: 0 done, 2 something the user can mend, 130 stopped
@@ -304,7 +303,7 @@ def main(
         result = call(verb, rest)
         return say(result, 0) if isinstance(result, Path) else 0
     except KeyboardInterrupt as e:
-        how = "; the same command goes on from here"*(verb in ("tour", "corpus"))
+        how = "; the same command goes on from here"*(verb in ("tour", "corpus", "pretrain"))
         return say(f"\nminillm {verb}: {str(e) or 'stopped'}{how}", 130)
     except BrokenPipeError: # whoever read our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

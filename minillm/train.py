@@ -280,7 +280,7 @@ class PretrainRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/05f_pretrain.ipynb #bd711e70
+# %% ../nbs/05f_pretrain.ipynb #f012ac7a
 def settings(
     cfg:PretrainRun,
 )->dict: # Everything that decides about the result, as JSON holds it: FLAGS, model, optim and the data's hashes
@@ -303,7 +303,7 @@ def settings(
     if found["attention"]: shape["attention"] = found["attention"]
     try: model, optim = GPTConfig(**shape), OptimConfig(**file.get("optim", {}))
     except TypeError as e: raise ValueError(f"{cfg.config}: {e}") from None # a name that the dataclass does not have
-    if found["lr"]: optim = replace(optim, lr=found["lr"], muon_lr=optim.muon_lr*found["lr"]/optim.lr)
+    if found["lr"] not in (None, optim.lr): optim = replace(optim, lr=found["lr"], muon_lr=optim.muon_lr*found["lr"]/optim.lr)
     found |= dict(lr=optim.lr, attention=model.attention, model=asdict(model), optim=asdict(optim),
                   data={name: meta.get(name) for name in ("sha256", "tokenizer")})
     return json.loads(json.dumps(found))
