@@ -218,7 +218,7 @@ class ChatRun(Speech):
     "Talk to a model; an empty line or Ctrl-D ends it. A base model continues text: it was not taught to answer."
     system:str="" # What the assistant is told before the first turn
 
-# %% ../nbs/25b_cli.ipynb #46b7e91e
+# %% ../nbs/25b_cli.ipynb #63fc6fad
 def speaker(
     cfg:Speech,
 )->tuple: # The tokenizer, and a function: ids of a prompt to pieces of text
@@ -238,7 +238,8 @@ def run_generate(cfg:GenerateRun):
     tokenizer, speak = speaker(cfg)
     prompt = sys.stdin.read() if cfg.prompt == "-" else cfg.prompt
     print(prompt, end="", flush=True)
-    for piece in speak(tokenizer.encode(prompt) or [tokenizer.special_tokens.get("<|endoftext|>", 0)]): print(piece, end="", flush=True)
+    ids = tokenizer.encode(prompt) or [tokenizer.special_tokens.get("<|endoftext|>", 0)] # nothing: a new document begins
+    for piece in speak(ids): print(piece, end="", flush=True)
     print()
 
 # %% ../nbs/25b_cli.ipynb #0666cf7d
