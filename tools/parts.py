@@ -29,9 +29,9 @@ OLDER = ".venv-transformers4"  # An environment of its own, for what must open u
 VERIFY = [
     Part("transformers 4", f"test -x {OLDER}/ready || (rm -rf {OLDER} && python -m venv {OLDER} && {OLDER}/bin/pip install --quiet transformers==4.57.6 jinja2 "
                            f"hypothesis && ln -s bin/python {OLDER}/ready)", 8),
-    Part("slow tests", f"TRANSFORMERS_457=$PWD/{OLDER}/bin/python python -m pytest -rs -m 'slow and not gpu' -k 'not other_pythons'", 20),
+    Part("slow tests", f"TRANSFORMERS_457=$PWD/{OLDER}/bin/python python -m pytest -rs -m 'slow and not gpu' -k 'not other_pythons'", 35),
     Part("other pythons", "python -m pytest -m 'slow and not gpu' -k other_pythons", 10),
-    Part("bench", "python tools/bench.py", 15),
+    Part("bench", "python tools/bench.py", 30),
     Part("measure", "python tools/measure.py --check", 15),
 ]
 
