@@ -131,9 +131,9 @@ def save_state(
         if tensors: files[f"{part}.safetensors"] = safetensors_pieces(tensors)
     return files | {"state.json": json.dumps(trees, ensure_ascii=False).encode("utf-8")}
 
-# %% ../nbs/05d_checkpoints.ipynb #f6ee1d4f
+# %% ../nbs/05d_checkpoints.ipynb #af750cb8
 def sync_folder(folder:Path):
-    "Names reach the disk with their folder, not with their files. Windows does this by itself."
+    "Names reach the disk with their folder, not with their files. Windows has no such call. Raises: OSError."
     if os.name == "nt": return
     fd = os.open(folder, os.O_RDONLY)
     try: os.fsync(fd)
@@ -217,7 +217,7 @@ def locked(
             raise ValueError(f"another run is using {folder}; wait for it, or choose another --out") from None
         yield
 
-# %% ../nbs/05d_checkpoints.ipynb #320fbbf0
+# %% ../nbs/05d_checkpoints.ipynb #d6e852b3
 def score_of(folder:Path)->float: # inf: it has none
     try: score = read_manifest(folder, verify=False)["score"]
     except ValueError: return math.inf
@@ -238,12 +238,12 @@ def prune(
     ahead = [f for f in checkpoints(root) if f != newest and step_of(f) >= step_of(newest)]
     line = [f for f in checkpoints(root) if f not in ahead]
     best = [f for f in line if score_of(f) == min(map(score_of, line)) < math.inf][:1]
-    for f in [*ahead, *line[:-keep]]:
-        try: f in best or f.rename(f.with_name(f".{f.name}.part"))
+    for f in [f for f in [*ahead, *line[:-keep]] if f not in best]:
+        try: f.rename(f.with_name(f".{f.name}.part"))
         except OSError as e: warnings.warn(f"checkpoint {f} cannot be removed ({e.strerror}); it stays", stacklevel=3)
     clean_leftovers(root)
 
-# %% ../nbs/05d_checkpoints.ipynb #51dea155
+# %% ../nbs/05d_checkpoints.ipynb #231f0e56
 def write_checkpoint(
     root:Path, # Holds step-00000012 and its like
     step:int, # Optimizer steps done
@@ -270,6 +270,7 @@ def write_checkpoint(
                 twins = [f for f in checkpoints(root) if step_of(f) == step] # damaged, or of a run that was given up
                 folder = part.rename(root/f"{twins[-1].name}-2" if twins else folder)
                 sync_folder(root)
+                sync_folder(root.parent) # root itself may be new
             finally: shutil.rmtree(part, ignore_errors=True)
             prune(root, folder, keep)
     except OSError as e:
