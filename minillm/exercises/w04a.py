@@ -106,12 +106,12 @@ EXERCISES = {
     1: Exercise(rms_norm, vectors, [
         "No mean is subtracted: square, average over the last dimension, add eps.",
         "keepdim=True keeps the shape (..., 1), so that each vector is divided by its own root.",
-        "weight*x*torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps); eps stands under the root.",
+        "eps stands under the root, and the weight multiplies at the end.",
     ]),
     2: Exercise(swiglu_width, widths, [
         "How many multiples are needed: a division, rounded up.",
         "Without floats: the least whole w with 3*w >= 8*n_embd; -(-a//b) rounds a/b up.",
-        "-(-8*n_embd//(3*multiple))*multiple.",
+        "How many multiples of 3*multiple cover 8*n_embd, rounded up?",
     ], exactly),
     3: Exercise(rope, places, [
         "Pair i is (x[i], x[i + D/2]); its angle is position*theta**(-2*i/D).",
@@ -126,7 +126,7 @@ EXERCISES = {
     5: Exercise(tokens_that_fit, cards, [
         "The weights take 2 bytes each; what is left is the cache's.",
         "A token stores keys and values: two vectors of n_kv_head*head_dim numbers in each layer.",
-        "max(0, (memory - 2*n_params)//(2*2*n_layer*n_kv_head*head_dim)).",
+        "Keys and values, two bytes each: 4 bytes a number; whole tokens only, and never below 0.",
     ], exactly),
     6: Exercise(to_halves, projections, [
         "Each head is sorted for itself: view the rows as (n_head, D, C) first.",

@@ -101,12 +101,12 @@ EXERCISES = {
     1: Exercise(shapes, files, [
         "The first eight bytes are a whole number, the lowest byte first: struct.unpack('<Q', data[:8]).",
         "So many bytes of JSON follow; json.loads reads bytes, blanks at the end included.",
-        "{name: tuple(about['shape']) for name, about in header.items() if name != '__metadata__'}.",
+        "Only __metadata__ has no shape; a list becomes a tuple with tuple().",
     ]),
     2: Exercise(to_neighbours, matrices, [
         "Within a head, row i and row i + D/2 are a pair; they are to become rows 2i and 2i + 1.",
         "to_halves splits D into (D/2, 2) and swaps the two; the way back splits it into (2, D/2).",
-        "weight.unflatten(0, (-1, 2, head_dim//2)).transpose(1, 2).flatten(0, 2).",
+        "unflatten, transpose the two new dimensions, flatten: as to_halves, with the two sizes exchanged.",
     ]),
     3: Exercise(rope_theta, configs, [
         "A key may be missing, or there and null: .get() gives None for both.",
@@ -121,6 +121,6 @@ EXERCISES = {
     5: Exercise(bf16_bits, numbers, [
         "Cutting off the lower 16 bits rounds towards zero; add something before you cut.",
         "Adding 0x7fff carries when the lower half is above 0x8000; at exactly 0x8000 it must carry if bit 16 is set.",
-        "((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) & 0xffff, with bits as unsigned numbers in int64.",
+        "Work in int64, where (bits & 0xffffffff) is never negative; what is added is 0x7fff plus bit 16.",
     ]),
 }

@@ -118,7 +118,7 @@ EXERCISES = {
     1: Exercise(to_json, values, [
         "Five kinds: tuple, list, dict with text keys only, any other dict, and all the rest.",
         "Each container calls to_json for what is inside it, also inside a $tuple and a $dict.",
-        "{'$dict': [[k, to_json(v)] for k, v in value.items()]} if any(not isinstance(k, str) for k in value).",
+        "Build the pairs once; what they become depends on the types of the keys.",
     ], exactly),
     2: Exercise(is_whole, files, [
         "Three reasons to say no: fewer than 8 bytes, a header that is cut, data that is too short or too long.",
@@ -128,16 +128,16 @@ EXERCISES = {
     3: Exercise(newest_intact, listings, [
         "First sort out what is not a checkpoint's name at all: re.fullmatch.",
         "'step-100000000' is newer than 'step-99999999', but comes first as text.",
-        "max(good, key=lambda n: int(n[5:]), default=None).",
+        "max takes a key: what number does a name stand for? And a default.",
     ], exactly),
     4: Exercise(parting, pairs, [
         "zip stops at the shorter one.",
         "0.0 == -0.0 is true: == is not quite the question that is asked; and index 0 is an answer.",
-        "x.hex() writes every bit of a float, the sign included.",
+        "A float has a method that writes every bit of it, the sign included.",
     ], exactly),
     5: Exercise(windows_at, positions, [
         "An epoch has n_windows//batch_size steps; divmod gives the epoch and the step within it.",
         "random.Random(text) is a generator of its own; its shuffle works in place and returns None.",
-        "order[n*batch_size:(n + 1)*batch_size] of the shuffled order of epoch step//(n_windows//batch_size).",
+        "Within the epoch, step n shows the n-th slice of batch_size windows.",
     ], exactly),
 }

@@ -101,7 +101,7 @@ EXERCISES = {
     1: Exercise(half_life, betas, [
         "Each step multiplies the weight of everything older by beta.",
         "Solve beta**n = 1/2 for n.",
-        "math.log(0.5)/math.log(beta)",
+        "Logarithms turn the power into a product.",
     ]),
     2: Exercise(resume, logs, [
         "json.loads raises a ValueError for a torn line, and happily reads 7, null and [1].",
@@ -111,7 +111,7 @@ EXERCISES = {
     3: Exercise(outliers, windows, [
         "First the median of the values, then the distances to it, then their median.",
         "Both directions: the distance has no sign. And more than, not at least.",
-        "d > threshold*1.4826*statistics.median(distances); with a deviation of zero every other value is an outlier.",
+        "When the deviation is zero, what does 'more than' mean for a value that differs?",
     ]),
     4: Exercise(loss_within, budgets, [
         "Leave out rows without a validation loss, and rows without the key.",
