@@ -71,7 +71,7 @@ EXERCISES = {
     1: Exercise(cache_bytes, shapes, [
         "How many numbers does one position keep in one layer?",
         "G heads of D numbers, once for the keys and once for the values.",
-        "2*n_layer*batch_size*n_kv_head*n_tokens*head_dim*bytes_per_number.",
+        "Then for every layer, every token, every text; a product of seven factors, one of them 2.",
     ], lambda got, expected: got == expected),
     2: Exercise(epsilon_filter, rows, [
         "Compare probabilities with epsilon, not logits.",
@@ -91,6 +91,6 @@ EXERCISES = {
     5: Exercise(tokens_per_pass, drafts, [
         "A guess x comes with probability q(x) and is kept with min(1, p(x)/q(x)).",
         "So alpha is the sum of min(p, q). A pass brings one token, one more if the first guess is kept, ...",
-        "1 + alpha + alpha**2 + ... + alpha**n_draft; with alpha = 1 that is n_draft + 1.",
+        "The chance that the first i guesses are all kept is alpha**i; with alpha = 1 the sum is n_draft + 1.",
     ]),
 }

@@ -79,12 +79,12 @@ EXERCISES = {
     2: Exercise(pooled, files, [
         "A mean over tokens times their number is a sum, and sums may be added.",
         "One division at the end, by all bytes together; a mean of the files' figures would weigh a short file like a long one.",
-        "sum(mean*n) / ln 2 / sum(n_bytes).",
+        "Bytes divide, tokens only multiply: two files of equal mean nats may differ in bytes per token.",
     ]),
     3: Exercise(per_word, perplexities, [
         "What stays the same is the cost of the whole text: n_tokens * ln(perplexity) nats.",
-        "Divide it by the words, then take the exponent.",
-        "perplexity ** (n_tokens / n_words).",
+        "Share it among the words, then exponentiate.",
+        "Check: with as many words as tokens nothing changes, and with two tokens a word the perplexity is squared.",
     ]),
     4: Exercise(decode, codes, [
         "Token k owns the numbers from sum(shares[:k]) on, up to but not including sum(shares[:k + 1]).",
@@ -94,6 +94,6 @@ EXERCISES = {
     5: Exercise(utilisation, runs, [
         "Needed work: 6 * n_params for each token.",
         "Possible work: step_s * peak_flops on each device.",
-        "6 * n_params * n_tokens / (step_s * peak_flops * n_gpus).",
+        "Twice the devices in the same time: half the utilisation.",
     ]),
 }

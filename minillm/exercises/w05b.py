@@ -91,16 +91,16 @@ EXERCISES = {
     3: Exercise(asked, texts, [
         "A window needs T + 1 tokens, but shares one with its neighbour: n windows need n*T + 1.",
         "Before: the tokens at places 0 to first are never answers.",
-        "After: n_tokens - 1 - first - n*T.",
+        "Before and after, together with the n*T answers, are all n_tokens.",
     ]),
     4: Exercise(position, journeys, [
         "Take whole epochs away as long as they fit.",
         "An epoch that is just finished is over: with 3 windows and 3 taken, the next one is (1, 0).",
-        "while taken >= n_windows[epoch]: ...",
+        "Compare what is left with the length of the epoch it has come to, not with the first one's.",
     ]),
     5: Exercise(share, orders, [
         "One step of all ranks takes micro_batch_size*world_size windows.",
         "Rank r has the r-th block of each step, not each world_size-th window.",
-        "for k in range(0, len(order) - step + 1, step): order[k + rank*B:k + (rank + 1)*B].",
+        "Only steps that are whole for all ranks count: with 5 windows, B = 2 and two ranks, one window is left out.",
     ]),
 }

@@ -111,7 +111,7 @@ EXERCISES = {
     4: Exercise(clipped, gradients, [
         "One norm over all tensors together: the root of the sum of all squares.",
         "The factor is max_norm/norm if the norm is above max_norm, else 1.",
-        "[g*min(1, max_norm/norm) for g in grads]; a norm of 0 changes nothing.",
+        "Multiply into new tensors, and mind a norm of 0.",
     ]),
     5: Exercise(mean_of_parts, parts, [
         "A part counts by the tokens it asks for.",
