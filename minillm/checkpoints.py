@@ -154,7 +154,7 @@ def write_file(
         os.fsync(f.fileno())
     return dict(bytes=size, sha256=digest.hexdigest())
 
-# %% ../nbs/05d_checkpoints.ipynb #64483a9c
+# %% ../nbs/05d_checkpoints.ipynb #bea12caa
 def sha256(path:Path)->str: # 64 hexadecimal digits
     "Of a file of any size. Source: [@nist2015sha]"
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
@@ -165,7 +165,8 @@ def read_json(
 ):
     "Raises: ValueError naming the file when it is damaged."
     try: value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as e: raise ValueError(f"{path} cannot be read ({e}); delete it and run again") from None
+    except (ValueError, OSError, RecursionError) as e:
+        raise ValueError(f"{path} cannot be read ({e}); delete it and run again") from None
     if isinstance(value, kind): return value
     raise ValueError(f"{path} does not hold a {kind.__name__}; delete it and run again")
 

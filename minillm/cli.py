@@ -7,8 +7,8 @@ __all__ = ['VERBS', 'BARE', 'FIRST', 'WEEKS', 'EXTRAS', 'usage', 'missing', 'mem
            'DocsQuery', 'run_docs', 'NanoGPTRun', 'read_corpus', 'run_nanogpt', 'Speech', 'GenerateRun', 'ChatRun',
            'speaker', 'run_generate', 'run_chat', 'say', 'call', 'main']
 
-# %% ../nbs/25b_cli.ipynb #fbe19b72
-import importlib, importlib.util, os, platform, sys
+# %% ../nbs/25b_cli.ipynb #3552329f
+import contextlib, importlib, importlib.util, os, platform, sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -288,14 +288,15 @@ def call(
     if hasattr(flags, "__post_init__"): flags.__post_init__()
     return getattr(module, function)(flags)
 
-# %% ../nbs/25b_cli.ipynb #e977ef6a
+# %% ../nbs/25b_cli.ipynb #4e9fb3c2
 def main(
     argv:list[str]|None=None, # None: the command line
 )->int: # Exit code: 0 done, 2 something the user can mend, 130 stopped
     "Call a verb."
     argv = sys.argv[1:] if argv is None else argv
-    for stream in (sys.stdout, sys.stderr): # a terminal that cannot show a character shows a question mark
-        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
+    if sys.stdin is None: sys.stdin = open(os.devnull, encoding="utf-8") # closed by the caller
+    for stream in (sys.stdin, sys.stdout, sys.stderr): # a terminal that cannot show a character shows a question mark
+        with contextlib.suppress(AttributeError, OSError): stream.reconfigure(errors="replace")
     verb, *rest = argv or ["--help"]
     if verb in ("-h", "--help", "help"): return say(usage(), 0)
     if verb in ("-V", "--version"): return say(__version__, 0)

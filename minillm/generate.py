@@ -69,10 +69,10 @@ def min_p_filter(
     probs = logits.softmax(-1)
     return logits.masked_fill(probs < p*probs.amax(-1, keepdim=True), -torch.inf)
 
-# %% ../nbs/04b_generate.ipynb #3e9b126a
+# %% ../nbs/04b_generate.ipynb #c6691697
 @dataclass
 class SamplingConfig:
-    "How the next token is chosen, and when to end."
+    "How the next token is chosen, and when to end. Raises: ValueError with the name, the value and the rule."
     max_new_tokens:int=64 # At most
     temperature:float=1.0 # 0 takes the likeliest token, higher is bolder
     top_k:int|None=None # Keep the k likeliest tokens

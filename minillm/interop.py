@@ -201,7 +201,7 @@ def shard_plan(
         room -= size
     return plan
 
-# %% ../nbs/04c_interop.ipynb #90171104
+# %% ../nbs/04c_interop.ipynb #c137027f
 def _read_json(path):
     try: data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError: raise ValueError(f"{path.parent} holds no {path.name}; save_pretrained writes one") from None
@@ -224,7 +224,8 @@ def _write_weights(tensors, folder, dtype, max_shard_bytes):
         shard = {n: tensors[n].to("cpu", dtype).contiguous() for n in names}
         for n, t in shard.items():
             if not t.isfinite().all(): raise ValueError(f"{n} is not finite in {dtype}; save it as bfloat16, or an earlier step")
-        save_file(shard, folder/file, {"format": "pt"})
+        try: save_file(shard, folder/file, {"format": "pt"})
+        except SafetensorError as e: raise OSError(f"{folder/file} cannot be written ({e}); free some space") from None
         shards |= dict.fromkeys(names, file)
     total = dict(total_size=sum(sizes.values()))
     if len(plan) > 1: _write_json(folder/"model.safetensors.index.json", dict(metadata=total, weight_map=shards))
@@ -357,7 +358,7 @@ def _match(model, found, folder): # {our name: their name}, once every shape and
         raise ValueError(f"{folder}: nothing in the model takes the tensor {min(extra)}; is config.json another's?")
     return theirs
 
-# %% ../nbs/04c_interop.ipynb #5290d3dd
+# %% ../nbs/04c_interop.ipynb #e92eed27
 def _read_weights(model, theirs, files, found, dtype):
     weights = {}
     for file in set(files.values()):
@@ -365,6 +366,7 @@ def _read_weights(model, theirs, files, found, dtype):
             for ours, name in theirs.items():
                 if files[name] != file: continue
                 t = f.get_tensor(name).to(dtype, copy=True) # no longer bound to the file
+                if not t.isfinite().all(): raise ValueError(f"{file}: {name} is not finite; take an earlier checkpoint")
                 weights[ours] = t.T.contiguous() if isinstance(model, NanoGPT) and ours.endswith(_CONV1D) else t
     model.load_state_dict(weights, strict=False, assign=True)
     if getattr(model.config, "tied", False): model.lm_head.weight = model.embed.weight

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from .nanogpt import ngram_bits_per_byte
 
-# %% ../nbs/05a_metrics.ipynb #19c76823
+# %% ../nbs/05a_metrics.ipynb #bfaaeb7b
 def rolling_windows(
     n_tokens:int, # N, of a text; its first token is context alone
     window:int, # T, most tokens the model reads at once
     stride:int|None=None, # Tokens a further window predicts, 1 to T; None: T, side by side
 )->list[tuple[int, int, int]]: # (start, stop, new): ids[start:stop] are read, the last `new` answers count
-    """Windows that ask for each of N - 1 tokens once. Raises: ValueError for a stride that skips or repeats none.
+    """Windows that ask for each of N - 1 tokens once. Raises: ValueError for a stride outside 1 to T, or fewer than two tokens.
 
     Source: the rolling log-likelihood of [@gao2024lmeval], whose context_len is T - stride + 1
     """
@@ -69,13 +69,13 @@ def perplexity(
     "Of how many equally likely tokens each one seemed to be drawn. Source: [@jelinek1977perplexity]"
     return math.exp(nll(model, ids, window, stride, prefix).double().mean().item())
 
-# %% ../nbs/05a_metrics.ipynb #253beeca
+# %% ../nbs/05a_metrics.ipynb #8cae523f
 def bits_per_byte(
     nats_per_token:float,
     n_tokens:int, # That the mean is over
     n_bytes:int, # Of the text they spell, UTF-8
 )->float:
-    "The loss on a scale that no tokenizer can move. Raises: ValueError for counts that are not positive."
+    "The loss per byte of text, whatever the tokenizer. Raises: ValueError for counts that are not positive."
     for name, n in (("n_tokens", n_tokens), ("n_bytes", n_bytes)):
         if not n > 0: raise ValueError(f"{name} ({n}) must be positive")
     return nats_per_token*n_tokens/n_bytes/math.log(2)

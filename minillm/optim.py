@@ -110,10 +110,11 @@ def _muon_step(params, state, group, dtype):
         orthogonal = orthogonalize(torch.stack([step for _, step, _ in stack]), group["steps"], dtype)
         for (p, _, length), step in zip(stack, orthogonal): p.add_(step, alpha=length)
 
-# %% ../nbs/05c_optim.ipynb #c9f0eea7
+# %% ../nbs/05c_optim.ipynb #5855bdb4
 class Muon(torch.optim.Optimizer):
     """Muon for groups of kind "muon", AdamW (torch's fused one) for groups of kind "adamw".
 
+    Raises: ValueError for an unknown scale, or where a parameter of kind "muon" is no matrix.
     Source: [@jordan2024muon]
     """
     def __init__(self,
@@ -160,10 +161,10 @@ def block_matrices(
     "The parameters that Muon is for: no embedding, no head, no gain."
     return [p for block in _blocks(model) for p in block.parameters() if p.dim() == 2 and p.requires_grad]
 
-# %% ../nbs/05c_optim.ipynb #fc2f0b55
+# %% ../nbs/05c_optim.ipynb #21ddd8f8
 @dataclass
 class OptimConfig:
-    "What the optimizer does and how its rate moves; the defaults are for minutes on a CPU."
+    "What the optimizer does and how its rate moves; the defaults are for minutes on a CPU. Raises: ValueError out of range."
     optimizer:str="muon" # "muon" (AdamW on what is no matrix of a block) or "adamw"
     lr:float|None=None # Highest learning rate of AdamW; None: 3e-3 alone, 8e-3 beside Muon
     muon_lr:float=0.015 # Highest learning rate of Muon

@@ -226,11 +226,11 @@ def _check_batches(n_tokens, seq_len, micro_batch_size, seed, rank, world_size):
     if n_tokens <= seq_len:
         raise ValueError(f"text of {n_tokens} tokens is too short for a window of {seq_len} + 1; lower seq_len")
 
-# %% ../nbs/05b_shards.ipynb #92054e8f
+# %% ../nbs/05b_shards.ipynb #ae39ef26
 class Batches:
     """Windows of a text without end: each once an epoch, in an order that seed and epoch alone decide.
 
-    Raises: ValueError if the text is shorter than a window, or for a number out of range.
+    Raises: ValueError if the text is shorter than a window, for a number out of range, or the position of another stream.
     """
     def __init__(self,
         shard:Shard|np.ndarray, # A split, or ids (N,)
@@ -278,10 +278,10 @@ class Batches:
             raise ValueError(f"epoch ({epoch}) and index ({index}) are no position; take an older checkpoint")
         self.epoch, self.index = epoch, index
 
-# %% ../nbs/05b_shards.ipynb #c2ae6b8b
+# %% ../nbs/05b_shards.ipynb #1028360e
 @dataclass
 class ShardsRun:
-    "A corpus and a tokenizer to token files."
+    "A corpus and a tokenizer to token files. Raises: ValueError for a val_share outside [0, 1)."
     corpus:Path # Folder of minillm corpus, of Parquet or text files; or one such file
     tokenizer:Path=Path("tokenizer") # Folder with tokenizer.json
     out:Path=Path("tokens") # Folder of train.bin, val.bin, their borders and meta.json
@@ -290,6 +290,7 @@ class ShardsRun:
     val_share:float=0.0 # Of the characters, held out from the end of a corpus that has no val split
 
     def __post_init__(self):
+        if not 0 <= self.seed < 2**63: raise ValueError(f"seed ({self.seed}) must lie between 0 and 2**63 - 1; try 1337")
         if not 0 <= self.val_share < 1: raise ValueError(f"val_share ({self.val_share}) must lie in [0, 1); try 0.1")
 
 def _cut(texts, val_share): # texts() gives them anew each time; only the document at the border is cut in two
@@ -318,11 +319,14 @@ def run_shards(
     if end is None: raise ValueError(f"{cfg.tokenizer} has no {SPECIAL_TOKENS[0]}; train it with SPECIAL_TOKENS")
     splits = {split: files for split in ("train", "val") if (files := corpus_files(cfg.corpus, split))}
     made_from = dict(tokenizer=tokenizer_sha256(tokenizer), column=cfg.column, seed=cfg.seed, val_share=cfg.val_share,
-        inputs={file.name: _file_sha256(file) for files in splits.values() for file in files})
+        inputs={os.path.relpath(file, cfg.corpus): _file_sha256(file) for files in splits.values() for file in files})
     try:
         meta = read_meta(cfg.out)
         if made_from.items() <= meta.items() and all(open_shard(cfg.out, split) for split in meta["tokens"]): return cfg.out
-    except (ValueError, FileNotFoundError): pass # to be written
+    except (ValueError, FileNotFoundError): # to be written, over our own only
+        foreign = [n for n in ("meta.json", "train.bin", "tokenizer.json", "tokenizer_config.json") if (cfg.out/n).exists()]
+        if foreign and not (cfg.out/"train.idx").exists():
+            raise ValueError(f"{cfg.out/foreign[0]} is there and not of shards; choose another --out") from None
     sizes = [len(token) for token in tokenizer.vocab]
     for i in tokenizer.special_tokens.values(): sizes[i] = 1 # the end of a document counts as one byte
     texts = {split: corpus_texts(files, cfg.column) for split, files in splits.items()}

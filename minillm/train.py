@@ -6,11 +6,11 @@
 __all__ = ['FLAGS', 'write_characters', 'OneDevice', 'train_step', 'windows', 'evaluate', 'TrainConfig', 'Diverged', 'train',
            'seconds_per_step', 'make_plan', 'PretrainRun', 'settings', 'sampler', 'run_pretrain']
 
-# %% ../nbs/05f_pretrain.ipynb #e378b13d
+# %% ../nbs/05f_pretrain.ipynb #f242a94b
 import json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from .bpe import SPECIAL_TOKENS
-from .checkpoints import (best_checkpoint, interrupt_flag, latest_checkpoint, load_state, locked, one_core, read_json,
-                                 resume, save_state, sha256, write_checkpoint)
+from .checkpoints import (best_checkpoint, checkpoints, interrupt_flag, latest_checkpoint, load_state, locked,
+                                 one_core, read_json, resume, save_state, sha256, write_checkpoint)
 from .generate import SamplingConfig, generate
-from .interop import save_pretrained
+from .interop import config_to_hf, save_pretrained
 from .metrics import bits_per_byte
 from .minigpt import PRESETS, GPTConfig, MiniGPT
 from .nanogpt import CharVocab, next_token_loss, write_atomic
@@ -134,10 +134,10 @@ def evaluate(
     model.train(training)
     return strategy.mean(total/max(1, n))
 
-# %% ../nbs/05f_pretrain.ipynb #02362f49
+# %% ../nbs/05f_pretrain.ipynb #b3e63af6
 @dataclass
 class TrainConfig:
-    "How long, how exactly, how watchfully. What to learn from and how to step are other objects."
+    "How long, how exactly, how watchfully. Raises: ValueError for a number that is not positive or an unknown precision."
     max_steps:int=1000 # Optimizer steps
     grad_accum_steps:int=1 # Micro-batches a step
     precision:str="fp32" # fp32, bf16, or fp16 with scaling
@@ -179,7 +179,7 @@ def _remember(at, seen): # an evaluation, with the mean of the losses since the 
     at["history"].append(dict(step=at["step"], train=at["losses"]/(at["step"] - before), val=seen["val_loss"]) | text)
     at["losses"] = 0.0
 
-# %% ../nbs/05f_pretrain.ipynb #1014b11d
+# %% ../nbs/05f_pretrain.ipynb #bc5ef110
 def train(
     model:nn.Module, # Trained in place; the loop asks nothing else of it
     batches:Iterator[tuple[Tensor, Tensor]], # Endless x, y; with state_dict() and load_state_dict()
@@ -194,7 +194,7 @@ def train(
 )->dict: # step, tokens, history: step, train, val (mean losses) and text of each evaluation
     """From step 0, or from the newest checkpoint, to max_steps.
 
-    Raises: Diverged; KeyboardInterrupt at SIGTERM or Ctrl-C, when everything is saved.
+    Raises: Diverged; KeyboardInterrupt at SIGTERM or Ctrl-C, after saving where there is a folder.
     """
     strategy, watch = strategy or OneDevice(config.precision), LossWatch()
     model = strategy.prepare(model).train()
@@ -280,7 +280,29 @@ class PretrainRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/05f_pretrain.ipynb #f012ac7a
+# %% ../nbs/05f_pretrain.ipynb #5545252b
+_LIMITS = dict(minutes=(1e-9, 1e5), max_steps=(1, 10**9), micro_batch_size=(1, 2**16), grad_accum_steps=(1, 2**16),
+               lr=(1e-12, 10), seed=(0, 2**63 - 1), eval_every=(1, 10**9), checkpoint_every_s=(1e-9, 1e9))
+
+def _typed(kind, given, where): # each value of the type that its dataclass declares
+    if not isinstance(given, dict): raise ValueError(f"{where} ({given!r}) must be an object of settings; try {{}}")
+    for f in fields(kind):
+        if f.name not in given: continue
+        value, wanted = given[f.name], list|tuple if f.name == "betas" else f.type
+        fits = isinstance(value, wanted|int if isinstance(0.0, wanted) else wanted) # a whole number is a float, too
+        fits &= wanted is bool or not isinstance(value, bool)
+        if not fits or (f.name == "betas" and len(value) != 2):
+            raise ValueError(f"{where}: {f.name} ({value!r}) must be {getattr(f.type, '__name__', f.type)}")
+
+def _checked(found, file, where): # types and ranges of all that somebody said
+    _typed(PretrainRun, found, where or "flags")
+    for name, (least, most) in _LIMITS.items():
+        if found[name] is None and FLAGS[name] is None: continue
+        if found[name] is None or not least <= found[name] <= most:
+            raise ValueError(f"{name} ({found[name]}) must lie between {least:g} and {most:g}")
+    for name, kind in (("model", GPTConfig), ("optim", OptimConfig)): _typed(kind, file.get(name, {}), f"{where}: {name}")
+
+# %% ../nbs/05f_pretrain.ipynb #a917514c
 def settings(
     cfg:PretrainRun,
 )->dict: # Everything that decides about the result, as JSON holds it: FLAGS, model, optim and the data's hashes
@@ -295,6 +317,7 @@ def settings(
     if "preset" in flags: file.pop("model", None)
     if {"minutes", "max_steps"} & flags.keys(): file = file | dict(minutes=None, max_steps=None)
     found = FLAGS | file | flags
+    _checked(found, file, cfg.config)
     if not found["minutes"] and not found["max_steps"]: found["minutes"] = 4.0
     if found["minutes"] and found["max_steps"]:
         raise ValueError(f"minutes ({found['minutes']}) and max_steps ({found['max_steps']}) both say how long; give one of them")
@@ -304,6 +327,7 @@ def settings(
     try: model, optim = GPTConfig(**shape), OptimConfig(**file.get("optim", {}))
     except TypeError as e: raise ValueError(f"{cfg.config}: {e}") from None # a name that the dataclass does not have
     if found["lr"] not in (None, optim.lr): optim = replace(optim, lr=found["lr"], muon_lr=optim.muon_lr*found["lr"]/optim.lr)
+    config_to_hf(model) # a shape that no family has could not be saved in the end
     found |= dict(lr=optim.lr, attention=model.attention, model=asdict(model), optim=asdict(optim),
                   data={name: meta.get(name) for name in ("sha256", "tokenizer")})
     return json.loads(json.dumps(found))
@@ -327,7 +351,7 @@ def sampler(
         max_new_tokens=min(n_tokens, model.config.max_seq_len), temperature=0.8, seed=seed))[0]
     return lambda model: decode(write(model)), tokenizer
 
-# %% ../nbs/05f_pretrain.ipynb #2981d181
+# %% ../nbs/05f_pretrain.ipynb #691a67f4
 def _claim(folder, wanted): # settings.json is written, or agrees
     path = folder/"settings.json"
     if not path.exists(): return write_atomic(path, wanted)
@@ -335,6 +359,9 @@ def _claim(folder, wanted): # settings.json is written, or agrees
         flat(value, f"{head}{k}.").items() if isinstance(value, dict) else [(head + k, value)])}
     was, now = flat(read_json(path)), flat(wanted)
     other = [f"{k} {was.get(k)} -> {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)]
+    if other and not checkpoints(folder/"checkpoints") and not (folder/"result.json").exists(): # nothing was learned yet
+        (folder/"plan.json").unlink(missing_ok=True)
+        return write_atomic(path, wanted)
     if other: raise ValueError(f"{folder.parent} was begun with other settings ({'; '.join(other[:6])}); "
                                f"set them back (--config {path} has them all), or choose another --out")
 
@@ -355,7 +382,7 @@ def _export(out, model, shard, at, strategy, tokenizer): # the best weights, jud
         bits_per_byte=shard.n_bytes and bits_per_byte(nats, len(shard.ids), shard.n_bytes), history=at["history"],
         sha256=_weights(out)))
 
-# %% ../nbs/05f_pretrain.ipynb #439328be
+# %% ../nbs/05f_pretrain.ipynb #e5f4a2bf
 def run_pretrain(
     cfg:PretrainRun,
     strategy=None, # None: OneDevice; week 6 brings others
@@ -365,6 +392,8 @@ def run_pretrain(
     Raises: ValueError, OSError with one line that says what to do; KeyboardInterrupt, after saving.
     """
     wanted, folder = settings(cfg), cfg.out/"training"
+    if any(cfg.out.glob("model*.safetensors")) and not folder.exists():
+        raise ValueError(f"{cfg.out} holds a model that no run of pretrain made; choose another --out")
     with locked(folder), one_core():
         _claim(folder, wanted)
         if _finished(cfg.out): return cfg.out
@@ -375,12 +404,15 @@ def run_pretrain(
             MiniGPT(config), torch.randint(config.vocab_size, (2, B, T)).unbind(), optim, TrainConfig(**shape)))
         recipe = TrainConfig(**plan, **shape, checkpoint_every_s=wanted["checkpoint_every_s"])
         optim = replace(optim, warmup_steps=min(optim.warmup_steps, recipe.max_steps//10))
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1)) # the plan counts one; whoever asks for more has more
+        asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+        torch.set_num_threads(max(1, int(asked)) if asked.isdigit() else 1) # the plan counts one; whoever asks for more has more
         strategy = strategy or OneDevice(recipe.precision)
         train_shard, val_shard = (open_shard(cfg.tokens, split) for split in ("train", "val"))
         batches = Batches(train_shard, T, B, wanted["seed"], strategy.rank, strategy.world_size)
         track = partial(make_trackers, ["screen", *cfg.track.split(",")], folder, wanted | plan, name=cfg.out.absolute().name)
         show, tokenizer = sampler(cfg.tokens, seed=wanted["seed"])
+        if not show and read_meta(cfg.tokens).get("tokenizer"): raise ValueError(
+            f"{cfg.tokens} lacks the tokenizer it was made with; run minillm shards again, or copy its files there")
         torch.manual_seed(wanted["seed"])
         model = MiniGPT(config)
         val = list(windows(val_shard.ids, T, B, 128))
