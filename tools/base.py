@@ -3,14 +3,13 @@
 usage: python tools/base.py [data|train|card] [--work runs/base]     (`make base` does all three)
 
 data   what the model may read: the documentation of Python's own modules and the docstrings of four packages, without any
-       document of the validation or test modules, and without what shares 13 words in a row with a test document
+       document of the validation or test modules, and without texts that share 13 words in a row with a test document's text
 train  `minillm pretrain docs-6m`; the same command goes on where it was stopped
 card   checkpoints/docs-6m: weights in bf16, tokenizer, manifest, log, README.md
 """
 import argparse, json, math, platform, shutil, string, sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import torch
@@ -35,10 +34,6 @@ VOCAB_SIZE = 4096
 CONFIG = ROOT / "configs/docs-6m.json"
 
 
-class Page(NamedTuple):
-    text: str
-
-
 def readable() -> list[Document]:
     "Everything the base could be trained on, whatever its split."
     return list(documents("extended", PACKAGES))
@@ -47,9 +42,8 @@ def readable() -> list[Document]:
 def choose(docs: list[Document]) -> tuple[list[Document], dict]:
     "Training documents without those that quote a test document, and how many were left out for which reason."
     train, test = ([d for d in docs if d.split == split] for split in ("train", "test"))
-    guarded = [text for d in test for text in (d.text, page(d))]
-    marked = mark_contaminated([Page(page(d)) for d in train], guarded)
-    kept = [d for d, (_, why) in zip(train, marked) if why is None]
+    marked = mark_contaminated(train, [d.text for d in test])
+    kept = [d for d, why in marked if why is None]
     return kept, dict(train=len(train), quotes_a_test_document=len(train) - len(kept),
                       **{f"{split}_modules": sum(d.split == split for d in docs) for split in ("val", "test")})
 

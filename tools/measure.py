@@ -1,6 +1,7 @@
 """Minutes and memory of every notebook, one at a time, into nbs/results/weeks.json.
 
-usage: python tools/measure.py [--check]    (--check writes nothing and fails when a notebook takes over 90 s)
+usage: python tools/measure.py [--check] [NOTEBOOK...]    (--check writes nothing and fails when a notebook takes over 90 s;
+with names only those are measured, the others keep their figures)
 """
 import os, subprocess, sys, time
 from datetime import date
@@ -31,10 +32,14 @@ def title(path: Path) -> tuple[str, str]:
 
 
 def main() -> int:
-    weeks, slow = {}, []
+    weeks, slow, chosen = {}, [], [a for a in sys.argv[1:] if not a.startswith("--")]
+    before = read_json(RESULTS / "weeks.json")["weeks"] if chosen else {}
     for path in notebooks():
         heading, promise = title(path)
-        weeks[path.stem] = dict(title=heading, promise=promise, **run(path))
+        kept = chosen and path.stem not in chosen
+        if kept and path.stem not in before: continue
+        weeks[path.stem] = dict(before[path.stem] if kept else run(path), title=heading, promise=promise)
+        if kept: continue
         print(f"{path.stem:18} {weeks[path.stem]['wall_s']:6.1f} s wall {weeks[path.stem]['cpu_s']:6.1f} s CPU "
               f"{weeks[path.stem]['peak_mb']:6} MB", flush=True)
         if weeks[path.stem]["cpu_s"] > LIMIT_S: slow.append(path.stem)
