@@ -65,15 +65,16 @@ def data(work: Path) -> None:
     both.mkdir(exist_ok=True)
     for split in corpora:
         for shard in (work / f"corpus-{split}").glob("train-*.parquet"): shutil.copyfile(shard, both / shard.name.replace("train", split))
-    left = {(row["url"], row["text"]) for path in both.glob("train-*.parquet") for row in pq.read_table(path, columns=["url", "text"]).to_pylist()}
-    ids = sorted({d.id for d in kept if (d.url, page(d).rstrip()) in left})
+    urls = [row["url"] for path in both.glob("train-*.parquet") for row in pq.read_table(path, columns=["url"]).to_pylist()]
+    found = set(urls)
+    ids = sorted({d.id for d in kept if d.url in found})  # and some of their copies, which have the same address
     report = json.loads((work / "corpus-train/report.json").read_text(encoding="utf-8"))
     run_tokenizer(TokenizerRun(both, work / "tokenizer", vocab_size=VOCAB_SIZE))
     run_shards(ShardsRun(both, work / "tokenizer", work / "tokens"))
     meta = json.loads((work / "tokens/meta.json").read_text(encoding="utf-8"))
     (work / "manifest.json").write_text(json.dumps(dict(
         python=platform.python_version(), packages={name: version(name) for name in PACKAGES}, readable=fingerprint(docs),
-        left_out=counts | {name: cell["documents"] for name, cell in report["steps"].items()}, documents=len(ids),
+        left_out=counts | {name: cell["documents"] for name, cell in report["steps"].items()}, documents=len(urls),
         tokens=meta["tokens"], bytes=meta["bytes"], sha256=meta["sha256"], ids="".join(ids)), indent=1) + "\n", encoding="utf-8")
 
 
