@@ -79,7 +79,7 @@ def sdpa(
 # %% ../nbs/04a_minigpt.ipynb #ed688d2d
 ATTENTION = {"sdpa": sdpa, "naive": naive} # f(q, k, v, config, mask), by the name a config gives it: add your own
 
-# %% ../nbs/04a_minigpt.ipynb #458ad9f0
+# %% ../nbs/04a_minigpt.ipynb #61aef7b1
 @dataclass
 class GPTConfig:
     "Shape of the model and its switches. Raises: ValueError for what cannot work, with the way out."
@@ -111,8 +111,7 @@ class GPTConfig:
                 raise ValueError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}); "
                                  f"try {low} or {low + self.n_head}, or set head_dim")
             self.head_dim = self.n_embd//self.n_head
-        if self.head_dim < 2 or self.head_dim % 2:
-            raise ValueError(f"head_dim ({self.head_dim}) must be even and positive: rotary positions turn pairs")
+        if self.head_dim % 2: raise ValueError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs")
         if self.n_head % self.n_kv_head:
             shares = ", ".join(str(g) for g in range(1, self.n_head + 1) if self.n_head % g == 0)
             raise ValueError(f"n_head ({self.n_head}) must be divisible by n_kv_head ({self.n_kv_head}); try one of {shares}")
