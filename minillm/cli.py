@@ -242,7 +242,7 @@ def run_generate(cfg:GenerateRun):
     for piece in speak(ids): print(piece, end="", flush=True)
     print()
 
-# %% ../nbs/25b_cli.ipynb #0666cf7d
+# %% ../nbs/25b_cli.ipynb #8e35c28c
 def run_chat(cfg:ChatRun):
     "Ask and answer in turns; the whole conversation is the prompt of each answer."
     from minillm.tokenizer import apply_chat_template
@@ -258,7 +258,7 @@ def run_chat(cfg:ChatRun):
         said.append(dict(role="assistant", content="".join(pieces) or "...")) # silence is an answer too
 
 def _ask(): # "" when nobody asks any more
-    try: return input("> " if sys.stdin.isatty() else "").strip()
+    try: return (input("> ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     except EOFError: return ""
 
 # %% ../nbs/25b_cli.ipynb #10ce1d1b
