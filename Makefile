@@ -39,5 +39,5 @@ $(VENV)/core: settings.ini constraints.txt setup.py
 	touch $@
 
 $(VENV)/full: $(VENV)/core
-	$(PIP) -c constraints.txt -e ".[corpus,hf,course,dev]"
+	$(PIP) -c constraints.txt -e ".[corpus,hf,track,scale,course,dev]"
 	touch $@
