@@ -64,14 +64,15 @@ def blocked(
             @ v[:, :i + block] for i in range(0, T, block)] # each (B*H, block, D)
     return torch.cat(read, 1).unflatten(0, (B, H))
 
-# %% ../nbs/04a_minigpt.ipynb #43292f29
+# %% ../nbs/04a_minigpt.ipynb #45a44bb1
 def sdpa(
     q:Tensor, k:Tensor, v:Tensor, # (B, H, T, D), (B, G, S, D) and (B, G, S, D)
     config, mask:Tensor|None=None, # As in naive
 )->Tensor: # (B, H, T, D)
     "As `naive`: by torch's fused kernels, or in blocks where a CPU trains on short texts."
     T, S = q.shape[2], k.shape[2]
-    if mask is None and 1 < T == S <= 512 and q.device.type == "cpu" and q.requires_grad: return blocked(q, k, v)
+    on_cpu = q.device.type == "cpu" and q.requires_grad and not torch.compiler.is_compiling() # a compiler has its own ways
+    if mask is None and 1 < T == S <= 512 and on_cpu: return blocked(q, k, v)
     if mask is None and 1 < T < S: mask = causal_mask(T, S, device=q.device)
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None and T > 1,
                                           enable_gqa=q.shape[1] != k.shape[1])
@@ -79,7 +80,7 @@ def sdpa(
 # %% ../nbs/04a_minigpt.ipynb #ed688d2d
 ATTENTION = {"sdpa": sdpa, "naive": naive} # f(q, k, v, config, mask), by the name a config gives it: add your own
 
-# %% ../nbs/04a_minigpt.ipynb #61aef7b1
+# %% ../nbs/04a_minigpt.ipynb #458ad9f0
 @dataclass
 class GPTConfig:
     "Shape of the model and its switches. Raises: ValueError for what cannot work, with the way out."
@@ -111,7 +112,8 @@ class GPTConfig:
                 raise ValueError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}); "
                                  f"try {low} or {low + self.n_head}, or set head_dim")
             self.head_dim = self.n_embd//self.n_head
-        if self.head_dim % 2: raise ValueError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs")
+        if self.head_dim < 2 or self.head_dim % 2:
+            raise ValueError(f"head_dim ({self.head_dim}) must be even and positive: rotary positions turn pairs")
         if self.n_head % self.n_kv_head:
             shares = ", ".join(str(g) for g in range(1, self.n_head + 1) if self.n_head % g == 0)
             raise ValueError(f"n_head ({self.n_head}) must be divisible by n_kv_head ({self.n_kv_head}); try one of {shares}")
@@ -186,7 +188,7 @@ class Turn(torch.autograd.Function):
         cos, sin = ctx.angles
         return Turn.apply(grad, cos, -sin), None, None
 
-# %% ../nbs/04a_minigpt.ipynb #a0573746
+# %% ../nbs/04a_minigpt.ipynb #1832bab1
 def rotate(
     x:Tensor, # (B, H, T, D)
     cos:Tensor, # (T, D) or (B, 1, T, D)
@@ -195,7 +197,8 @@ def rotate(
 )->Tensor: # (B, H, T, D)
     "Turn each pair of numbers by its angle."
     if cos is None: return x # undo's learned positions
-    if x.requires_grad and not interleaved: return Turn.apply(x, *(t[..., :x.shape[-1]//2] for t in (cos, sin)))
+    if x.requires_grad and not interleaved and not torch.compiler.is_compiling(): # a compiler fuses the plain way
+        return Turn.apply(x, *(t[..., :x.shape[-1]//2] for t in (cos, sin)))
     if interleaved: turned = torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2)
     else: turned = torch.cat([-x[..., x.shape[-1]//2:], x[..., :x.shape[-1]//2]], -1)
     return x*cos + turned*sin

@@ -125,7 +125,7 @@ def measure(what: str) -> dict:
     if checkpointed: checkpoint_blocks(model)
     x = torch.randint(config.vocab_size, (8, config.max_seq_len))
     loss_of = lambda x: F.cross_entropy(model(x).flatten(0, 1).float(), x.flatten())
-    loss_of = torch.compile(loss_of, dynamic=False) if compiled else loss_of
+    loss_of = torch.compile(loss_of) if compiled else loss_of
     for p in model.parameters(): p.grad = torch.zeros_like(p)
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
     cpu = lambda: time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
