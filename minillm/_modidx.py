@@ -772,6 +772,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'minillm.train._export': ('pretrain.html#_export', 'minillm/train.py'),
                                'minillm.train._finished': ('pretrain.html#_finished', 'minillm/train.py'),
                                'minillm.train._finite': ('pretrain.html#_finite', 'minillm/train.py'),
+                               'minillm.train._known': ('pretrain.html#_known', 'minillm/train.py'),
                                'minillm.train._remember': ('pretrain.html#_remember', 'minillm/train.py'),
                                'minillm.train._typed': ('pretrain.html#_typed', 'minillm/train.py'),
                                'minillm.train._weights': ('pretrain.html#_weights', 'minillm/train.py'),

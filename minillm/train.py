@@ -80,7 +80,7 @@ class OneDevice:
         if found: self.scaler.load_state_dict(found["scaler"])
         return found
 
-# %% ../nbs/05f_pretrain.ipynb #53d5f1fc
+# %% ../nbs/05f_pretrain.ipynb #3ae68324
 def train_step(
     model:nn.Module, # As the strategy prepared it
     optimizer:torch.optim.Optimizer,
@@ -98,6 +98,7 @@ def train_step(
         total = total + part.detach()
     total, norm = strategy.mean(total.item()), strategy.clip(model, grad_clip)
     if math.isfinite(total) and (math.isfinite(norm) or strategy.precision == "fp16"): strategy.step(optimizer)
+    else: optimizer.zero_grad() # nothing of it may reach the next step
     return total, norm
 
 # %% ../nbs/05f_pretrain.ipynb #7d1b7857
@@ -280,9 +281,12 @@ class PretrainRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/05f_pretrain.ipynb #5545252b
+# %% ../nbs/05f_pretrain.ipynb #14f7b9e4
 _LIMITS = dict(minutes=(1e-9, 1e5), max_steps=(1, 10**9), micro_batch_size=(1, 2**16), grad_accum_steps=(1, 2**16),
                lr=(1e-12, 10), seed=(0, 2**63 - 1), eval_every=(1, 10**9), checkpoint_every_s=(1e-9, 1e9))
+
+def _known(given, names, where):
+    if strange := given.keys() - {*names}: raise ValueError(f"{where}: {min(strange)} is no setting; known are {', '.join(names)}")
 
 def _typed(kind, given, where): # each value of the type that its dataclass declares
     if not isinstance(given, dict): raise ValueError(f"{where} ({given!r}) must be an object of settings; try {{}}")
@@ -300,9 +304,11 @@ def _checked(found, file, where): # types and ranges of all that somebody said
         if found[name] is None and FLAGS[name] is None: continue
         if found[name] is None or not least <= found[name] <= most:
             raise ValueError(f"{name} ({found[name]}) must lie between {least:g} and {most:g}")
-    for name, kind in (("model", GPTConfig), ("optim", OptimConfig)): _typed(kind, file.get(name, {}), f"{where}: {name}")
+    for name, kind in (("model", GPTConfig), ("optim", OptimConfig)):
+        _typed(kind, file.get(name, {}), f"{where}: {name}")
+        _known(file.get(name, {}), [f.name for f in fields(kind)], f"{where}: {name}")
 
-# %% ../nbs/05f_pretrain.ipynb #a917514c
+# %% ../nbs/05f_pretrain.ipynb #20e47473
 def settings(
     cfg:PretrainRun,
 )->dict: # Everything that decides about the result, as JSON holds it: FLAGS, model, optim and the data's hashes
@@ -310,10 +316,10 @@ def settings(
 
     Raises: ValueError for a name that is no setting, an unknown preset, and for minutes beside max_steps.
     """
+    if cfg.config and not cfg.config.is_file(): raise FileNotFoundError(f"{cfg.config} is no file; --config takes a run's training/settings.json")
     meta, file = read_meta(cfg.tokens), read_json(cfg.config) if cfg.config else {}
     flags = {name: value for name in FLAGS if (value := getattr(cfg, name)) is not None}
-    if strange := file.keys() - {*FLAGS, "model", "optim", "data"}:
-        raise ValueError(f"{cfg.config}: {min(strange)} is no setting; known are {', '.join([*FLAGS, 'model', 'optim'])}")
+    _known(file, [*FLAGS, "model", "optim", "data"], cfg.config)
     if "preset" in flags: file.pop("model", None)
     if {"minutes", "max_steps"} & flags.keys(): file = file | dict(minutes=None, max_steps=None)
     found = FLAGS | file | flags
@@ -324,8 +330,7 @@ def settings(
     if found["preset"] not in PRESETS: raise ValueError(f"preset ({found['preset']!r}) must be one of {', '.join(PRESETS)}")
     shape = PRESETS[found["preset"]] | file.get("model", {}) | dict(vocab_size=meta["vocab_size"])
     if found["attention"]: shape["attention"] = found["attention"]
-    try: model, optim = GPTConfig(**shape), OptimConfig(**file.get("optim", {}))
-    except TypeError as e: raise ValueError(f"{cfg.config}: {e}") from None # a name that the dataclass does not have
+    model, optim = GPTConfig(**shape), OptimConfig(**file.get("optim", {}))
     if found["lr"] not in (None, optim.lr): optim = replace(optim, lr=found["lr"], muon_lr=optim.muon_lr*found["lr"]/optim.lr)
     config_to_hf(model) # a shape that no family has could not be saved in the end
     found |= dict(lr=optim.lr, attention=model.attention, model=asdict(model), optim=asdict(optim),

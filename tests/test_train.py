@@ -372,6 +372,7 @@ def test_a_gradient_that_is_no_number_stops_the_run():
         train(model, stream(points), held_out(points), OptimConfig(**PLAIN), TrainConfig(max_steps=2),
               loss=lambda model, x, y: (model(x)*0).abs().sqrt().mean())
     assert torch.equal(before, model.weight)
+    assert model.weight.grad is None  # nothing of it reaches a step that somebody takes afterwards
 
 
 def test_a_spike_warns_and_passes():
@@ -461,7 +462,9 @@ def test_flags_over_file_over_preset(run):
     assert (of_flags["lr"], of_flags["max_steps"], of_flags["minutes"], of_flags["model"]["n_embd"]) == (0.01, None, 2.0, 128)
     (run.config.parent/"saved.json").write_text(json.dumps(of_file))
     assert settings(changed(run, config=run.config.parent/"saved.json")) == of_file
-    for wrong, words in ((dict(nonsense=1), "nonsense is no setting"), (dict(optim=dict(nonsense=1)), "nonsense"),
+    with pytest.raises(FileNotFoundError, match=r"none\.json is no file; --config takes"): settings(changed(run, config=run.config.parent/"none.json"))
+    for wrong, words in ((dict(nonsense=1), "nonsense is no setting"), (dict(optim=dict(nonsense=1)), "optim: nonsense is no setting; known are optimizer"),
+                         (dict(model=dict(nonsense=1)), "model: nonsense is no setting; known are vocab_size"),
                          (dict(minutes=1, max_steps=1), "give one of them"), (dict(preset="none"), "preset")):
         run.config.write_text(json.dumps(wrong))
         with pytest.raises(ValueError, match=words): settings(run)

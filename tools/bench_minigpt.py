@@ -68,10 +68,10 @@ def speeds(steps: dict, rounds: int) -> dict[str, float]:
     return {name: B*T/statistics.median(times) for name, times in seconds.items()}
 
 
-def peak_bytes(who: str, bf16: bool) -> int:
-    "Highest resident size of a child that trains four steps."
-    code = f"import bench_minigpt as b, resource\nstep = b.stepper(*b.{who}({bf16}))\nfor _ in range(4): step()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    return 1024*int(subprocess.run([sys.executable, "-c", code], cwd=sys.path[0], check=True, capture_output=True, text=True).stdout)
+def peak_of(who: str, bf16: bool) -> float:
+    "Highest resident size in MB of a child that trains four steps."
+    code = f"import bench_minigpt as b, course\nstep = b.stepper(*b.{who}({bf16}))\nfor _ in range(4): step()\nprint(course.peak_mb())"
+    return float(subprocess.run([sys.executable, "-c", code], cwd=sys.path[0], check=True, capture_output=True, text=True).stdout)
 
 
 def has_bf16() -> bool:
@@ -104,9 +104,9 @@ def main() -> int:
         rows.append(dict(what="training MiniGPT, 10M, bf16", peer=f"itself in fp32, products \"{precision}\"", ours=mine["bf16", "highest"], theirs=mine["fp32", precision],
                          unit="tokens/s", ratio=ratio, bar=bar if has_bf16() else None))
     for bf16 in (False, True):
-        a, b = (peak_bytes(who, bf16) for who in ("ours", "theirs"))
-        print(f"peak memory, {'bf16' if bf16 else 'fp32'}: {a/1e6:.0f} MB, Llama {b/1e6:.0f} MB")
-        rows.append(dict(what=f"peak memory of training, 10M, {'bf16' if bf16 else 'fp32'}", peer="transformers Llama, eager", ours=a/1e6, theirs=b/1e6, unit="MB", ratio=b/a, bar=1.0))
+        a, b = (peak_of(who, bf16) for who in ("ours", "theirs"))
+        print(f"peak memory, {'bf16' if bf16 else 'fp32'}: {a:.0f} MB, Llama {b:.0f} MB")
+        rows.append(dict(what=f"peak memory of training, 10M, {'bf16' if bf16 else 'fp32'}", peer="transformers Llama, eager", ours=a, theirs=b, unit="MB", ratio=b/a, bar=1.0))
     return record_bench("minigpt", rows)
 
 

@@ -35,6 +35,12 @@ def record_bench(name: str, rows: list[dict]) -> int:
     return 1 if slow else 0
 
 
+def peak_mb() -> float:
+    "Highest resident size of this process since it began; getrusage would begin with its parent's."
+    with open("/proc/self/status", encoding="utf-8") as told:
+        return next(int(line.split()[1]) for line in told if line.startswith("VmHWM"))*1024/1e6
+
+
 def code_cells(path: Path) -> list[str]:
     return ["".join(c["source"]) for c in read_json(path)["cells"] if c["cell_type"] == "code"]
 

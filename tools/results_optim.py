@@ -8,7 +8,7 @@ import json, math, os, random, resource, subprocess, sys, tempfile, time
 import torch
 from torch.nn import functional as F
 
-from course import RESULTS, ROOT, code_fingerprint, commit, machine, read_json, write_json
+from course import RESULTS, ROOT, code_fingerprint, commit, machine, peak_mb, read_json, write_json
 from minillm.bpe import train_bpe
 from minillm.minigpt import PRESETS, GPTConfig, MiniGPT
 from minillm.nanogpt import get_batch
@@ -127,15 +127,14 @@ def measure(what: str) -> dict:
     loss_of = lambda x: F.cross_entropy(model(x).flatten(0, 1).float(), x.flatten())
     loss_of = torch.compile(loss_of) if compiled else loss_of
     for p in model.parameters(): p.grad = torch.zeros_like(p)
-    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
     cpu = lambda: time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    before, times = peak(), []
+    before, times = peak_mb(), []
     for _ in range(5):
         start = cpu()
         with autocast(precision): loss = loss_of(x)
         loss.backward()
         times.append(cpu() - start)
-    return dict(ms=1e3*min(times[1:]), start_s=times[0] - min(times[1:]), peak_mb=peak() - before, loss=loss.item(), cpu_s=sum(times))
+    return dict(ms=1e3*min(times[1:]), start_s=times[0] - min(times[1:]), peak_mb=peak_mb() - before, loss=loss.item(), cpu_s=sum(times))
 
 
 def cost(data: dict, what: str) -> dict:
