@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ATTENTION', 'ROPE_SCALING', 'PRESETS', 'CALCULATOR_ONLY', 'RMSNorm', 'causal_mask', 'naive', 'blocked', 'sdpa',
-           'GPTConfig', 'MLP', 'rope_frequencies', 'rope_tables', 'Turn', 'rotate', 'Attention', 'Block', 'MiniGPT',
-           'count_parameters', 'kv_cache_bytes', 'undo', 'ladder', 'sliding_window', 'FlashAttention', 'tiled']
+           'GPTConfig', 'Gated', 'gated', 'MLP', 'rope_frequencies', 'rope_tables', 'Turn', 'rotate', 'Attention',
+           'Block', 'MiniGPT', 'count_parameters', 'kv_cache_bytes', 'undo', 'ladder', 'sliding_window',
+           'FlashAttention', 'tiled']
 
 # %% ../nbs/04a_minigpt.ipynb #d258a64c
 import math
@@ -51,14 +52,14 @@ def naive(
     att = (q @ k.mT*q.shape[-1]**-0.5).masked_fill(~mask, torch.finfo(q.dtype).min).softmax(-1) # (B, H, T, S)
     return att @ v
 
-# %% ../nbs/04a_minigpt.ipynb #3188bde6
+# %% ../nbs/04a_minigpt.ipynb #dcaa3d9d
 def blocked(
     q:Tensor, k:Tensor, v:Tensor, # (B, H, T, D), (B, G, T, D) and (B, G, T, D)
     block:int=128, # Queries at once
 )->Tensor: # (B, H, T, D)
     "Causal attention in blocks of queries."
     B, H, T, D = q.shape
-    q, k, v = (t.repeat_interleave(H//t.shape[1], 1).flatten(0, 1) for t in (q, k, v)) # (B*H, T, D)
+    q, k, v = (t[:, :, None].expand(-1, -1, H//t.shape[1], -1, -1).reshape(B*H, T, D) for t in (q, k, v)) # (B*H, T, D)
     future = torch.full((T, T), -torch.inf, device=q.device, dtype=q.dtype).triu(1)
     read = [torch.baddbmm(future[i:i + block, :i + block], q[:, i:i + block], k[:, :i + block].mT, alpha=D**-0.5).softmax(-1)
             @ v[:, :i + block] for i in range(0, T, block)] # each (B*H, block, D)
@@ -124,7 +125,28 @@ class GPTConfig:
         if (self.attention == "sliding_window" and self.window is None) or (self.window is not None and self.window < 1):
             raise ValueError(f"window ({self.window}) must be at least 1 for attention {self.attention!r}; try 64")
 
-# %% ../nbs/04a_minigpt.ipynb #25d67456
+# %% ../nbs/04a_minigpt.ipynb #33a18e62
+class Gated(torch.autograd.Function):
+    "silu(gate)*up that bends the gate again on the way back instead of keeping it bent."
+    @staticmethod
+    def forward(ctx, gate, up):
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx, grad):
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(grad*up, gate), F.silu(gate)*grad
+
+def gated(
+    gate:Tensor, # (..., I)
+    up:Tensor, # (..., I)
+)->Tensor: # (..., I)
+    "How much of each number passes."
+    if gate.requires_grad and not torch.compiler.is_compiling(): return Gated.apply(gate, up) # a compiler decides itself
+    return F.silu(gate)*up
+
+# %% ../nbs/04a_minigpt.ipynb #819256dd
 class MLP(nn.Module):
     "SwiGLU, (..., C) to (..., C): a gate decides how much of each hidden number passes. Source: [@shazeer2020glu]"
     def __init__(self, config:GPTConfig):
@@ -133,7 +155,7 @@ class MLP(nn.Module):
         self.up_proj = nn.Linear(config.n_embd, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.n_embd, bias=False)
 
-    def forward(self, x): return self.down_proj(F.silu(self.gate_proj(x))*self.up_proj(x))
+    def forward(self, x): return self.down_proj(gated(self.gate_proj(x), self.up_proj(x)))
 
 # %% ../nbs/04a_minigpt.ipynb #4d9fdfe9
 ROPE_SCALING = { # Type: the fields it needs
@@ -172,12 +194,12 @@ def rope_tables(
     angle = angle.repeat_interleave(2, 1) if config.rope_interleaved else angle.repeat(1, 2) # (T, D)
     return angle.cos(), angle.sin()
 
-# %% ../nbs/04a_minigpt.ipynb #d1fb2ddd
+# %% ../nbs/04a_minigpt.ipynb #c02a5a92
 class Turn(torch.autograd.Function):
     "Halves turned by angles: cos and sin (T, D/2) or (B, 1, T, D/2)."
     @staticmethod
     def forward(ctx, x, cos, sin):
-        ctx.angles, out = (cos, sin), torch.empty_like(x)
+        ctx.angles, out = (cos, sin), torch.empty(x.shape, dtype=x.dtype, device=x.device)
         (a, b), (left, right) = x.chunk(2, -1), out.chunk(2, -1) # (B, H, T, D/2)
         torch.mul(a, cos, out=left).addcmul_(b, sin, value=-1)
         torch.mul(b, cos, out=right).addcmul_(a, sin)

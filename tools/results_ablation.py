@@ -20,7 +20,7 @@ from minillm.tokenizer import TokenizerRun, corpus_files, corpus_texts, load_tok
 
 SECONDS, SEEDS, BATCH, LR, WINDOW = 50.0, 3, 4, 3e-3, 32  # CPU-seconds of training a run, seeds, sequences a step, top rate, tokens
 CODE = [*MODEL, *(f"minillm/minigpt.py:{name}" for name in (
-    "GPTConfig", "causal_mask", "sdpa", "sliding_window", "rope_frequencies", "rope_tables", "rotate", "RMSNorm", "Attention", "MLP",
+    "GPTConfig", "causal_mask", "blocked", "sdpa", "sliding_window", "rope_frequencies", "rope_tables", "Turn", "rotate", "RMSNorm", "Attention", "MLP", "Gated", "gated",
     "Block", "MiniGPT", "PRESETS", "undo", "ladder")), *(f"minillm/{name}" for name in (
     "pydocs.py:page", "refine.py:clean_document", "corpus.py:compare", "bpe.py:train_bpe", "bpe.py:Tokenizer")),
     *(f"tools/results_ablation.py:{name}" for name in (

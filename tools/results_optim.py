@@ -17,7 +17,7 @@ from minillm.pydocs import documents, page
 
 OUT = RESULTS/"optim.json"
 OWN = "tools/results_optim.py:"
-MODEL = [f"minillm/minigpt.py:{name}" for name in ("GPTConfig", "RMSNorm", "Attention", "MLP", "Block", "MiniGPT", "PRESETS")]
+MODEL = [f"minillm/minigpt.py:{name}" for name in ("GPTConfig", "RMSNorm", "Attention", "MLP", "Gated", "gated", "Block", "MiniGPT", "PRESETS")]
 STEP = [f"minillm/optim.py:{name}" for name in ("COEFFICIENTS", "SCALES", "orthogonalize", "_muon_step", "Muon", "block_matrices", "make_optimizer",
                                                 "lr_share", "clip_grads")] + [OWN + name for name in ("BATCH", "SCHEDULE", "corpus", "Run")]
 CODE = dict(  # What each kind of point depends on

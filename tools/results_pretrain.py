@@ -9,7 +9,7 @@ import torch
 
 from course import MODEL, RESULTS, ROOT, code_fingerprint, read_json
 
-LOOP = [*(f"minillm/minigpt.py:{name}" for name in ("GPTConfig", "RMSNorm", "Attention", "MLP", "Block", "MiniGPT", "PRESETS", "sdpa", "blocked", "rotate", "rope_tables")),
+LOOP = [*(f"minillm/minigpt.py:{name}" for name in ("GPTConfig", "RMSNorm", "Attention", "MLP", "Gated", "gated", "Block", "MiniGPT", "PRESETS", "sdpa", "blocked", "Turn", "rotate", "rope_tables")),
         "minillm/optim.py", *(f"minillm/shards.py:{name}" for name in ("write_shards", "Batches", "permute")),
         *(f"minillm/train.py:{name}" for name in ("train_step", "train", "_advance", "evaluate", "windows", "settings", "FLAGS", "run_pretrain"))]
 SECONDS = 300
