@@ -163,7 +163,7 @@ class Shard:
         if not 0 <= i < self.n_documents: raise IndexError(f"document ({i}) must lie in 0 to {self.n_documents - 1}")
         return self.ids[int(self.starts[i]):int(self.starts[i + 1])]
 
-# %% ../nbs/05b_shards.ipynb #4660f4b0
+# %% ../nbs/05b_shards.ipynb #0993ab22
 def read_meta(
     folder:str|Path, # Of write_shards
 )->dict: # meta.json
@@ -194,7 +194,8 @@ def open_shard(
     "Raises: ValueError for a damaged, truncated or foreign file and an unknown split; FileNotFoundError."
     folder, meta = Path(folder), read_meta(folder)
     try:
-        if split not in meta["tokens"]: raise ValueError(f"{folder} has no split {split!r}, but {', '.join(meta['tokens'])}")
+        if split not in meta["tokens"]:
+            raise ValueError(f"{folder} has no split {split!r}, but {', '.join(meta['tokens'])}; minillm shards makes both")
         told = {name: meta[name][split] for name in ("tokens", "documents", "sha256", "borders_sha256", "bytes")}
         dtype = token_dtype(meta["vocab_size"])
         ids = _map(folder/f"{split}.bin", dtype, told["tokens"], told["sha256"], verify)
@@ -278,7 +279,7 @@ class Batches:
             raise ValueError(f"epoch ({epoch}) and index ({index}) are no position; take an older checkpoint")
         self.epoch, self.index = epoch, index
 
-# %% ../nbs/05b_shards.ipynb #1028360e
+# %% ../nbs/05b_shards.ipynb #492b5549
 @dataclass
 class ShardsRun:
     "A corpus and a tokenizer to token files. Raises: ValueError for a val_share outside [0, 1)."
@@ -304,6 +305,7 @@ def _cut(texts, val_share): # texts() gives them anew each time; only the docume
 def _file_sha256(path):
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
+# %% ../nbs/05b_shards.ipynb #bacc3ef7
 def tokenizer_sha256(
     tokenizer:Tokenizer,
 )->str: # The same for all files that hold this tokenizer

@@ -281,12 +281,13 @@ class PretrainRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/05f_pretrain.ipynb #14f7b9e4
+# %% ../nbs/05f_pretrain.ipynb #bc4cbdc9
 _LIMITS = dict(minutes=(1e-9, 1e5), max_steps=(1, 10**9), micro_batch_size=(1, 2**16), grad_accum_steps=(1, 2**16),
                lr=(1e-12, 10), seed=(0, 2**63 - 1), eval_every=(1, 10**9), checkpoint_every_s=(1e-9, 1e9))
 
 def _known(given, names, where):
-    if strange := given.keys() - {*names}: raise ValueError(f"{where}: {min(strange)} is no setting; known are {', '.join(names)}")
+    if strange := given.keys() - {*names}:
+        raise ValueError(f"{where}: {min(strange)} is no setting; known are {', '.join(names)}")
 
 def _typed(kind, given, where): # each value of the type that its dataclass declares
     if not isinstance(given, dict): raise ValueError(f"{where} ({given!r}) must be an object of settings; try {{}}")
@@ -308,7 +309,7 @@ def _checked(found, file, where): # types and ranges of all that somebody said
         _typed(kind, file.get(name, {}), f"{where}: {name}")
         _known(file.get(name, {}), [f.name for f in fields(kind)], f"{where}: {name}")
 
-# %% ../nbs/05f_pretrain.ipynb #20e47473
+# %% ../nbs/05f_pretrain.ipynb #6743270b
 def settings(
     cfg:PretrainRun,
 )->dict: # Everything that decides about the result, as JSON holds it: FLAGS, model, optim and the data's hashes
@@ -316,7 +317,8 @@ def settings(
 
     Raises: ValueError for a name that is no setting, an unknown preset, and for minutes beside max_steps.
     """
-    if cfg.config and not cfg.config.is_file(): raise FileNotFoundError(f"{cfg.config} is no file; --config takes a run's training/settings.json")
+    if cfg.config and not cfg.config.is_file():
+        raise FileNotFoundError(f"{cfg.config} is no file; --config takes a run's training/settings.json")
     meta, file = read_meta(cfg.tokens), read_json(cfg.config) if cfg.config else {}
     flags = {name: value for name in FLAGS if (value := getattr(cfg, name)) is not None}
     _known(file, [*FLAGS, "model", "optim", "data"], cfg.config)

@@ -1,4 +1,5 @@
 "The command: quick, one line of complaint, and a table that is true."
+import errno
 import importlib
 import os
 import re
@@ -110,6 +111,36 @@ def test_error_is_one_line(tmp_path):
     start = time.monotonic()
     done = run("nanogpt", "--corpus", str(tmp_path / "nowhere.txt"))
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize("args, words", [
+    ("generate", "Missing from minillm generate: STR"), ("tour --minutes abc", "--minutes: could not convert string to float: 'abc'"),
+    ("pretrain --tokenz q --out b", "--tokens PATH; Unrecognized options: --tokenz, q"), ("tour --minuts 3", "--minuts, 3; Perhaps you meant: --minutes"),
+    ("pretrain --out", "Missing value for argument '--out'"), ("pretrain --tokens a --out b --seed x", "parsing --seed")])
+def test_a_wrong_flag_is_one_line(args, words, capsys):
+    "tyro's frame is taken off: what was wrong, and where the flags are listed."
+    assert cli.main(args.split()) == 2
+    said = capsys.readouterr()
+    verb = args.split()[0]
+    assert words in said.err and said.err.endswith(f"; minillm {verb} --help lists the flags\n") and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.parametrize("error, words", [
+    (PermissionError(errno.EACCES, "Permission denied", "base"), "base: Permission denied; choose a place where you may write"),
+    (OSError(errno.ENOSPC, "checkpoint of step 7 was not written"), "checkpoint of step 7 was not written; make room, then run the same command again"),
+    (OSError("its own words"), "its own words")])
+def test_the_systems_errors_have_a_fix(error, words, monkeypatch, capsys):
+    "No errno reaches the user bare; an error with words of its own keeps them."
+    def fails(*_): raise error
+    monkeypatch.setattr(cli, "call", fails)
+    assert cli.main(["doctor"]) == 2 and capsys.readouterr().err == f"minillm doctor: {words}\n"
+
+
+def test_a_warning_is_one_line(tmp_path):
+    "Without the file and the line of code that Python adds."
+    code = "import warnings; from minillm import cli; cli.call = lambda *_: warnings.warn('a spike'); cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stderr == "minillm: a spike\n"
 
 
 @pytest.fixture(scope="module")
