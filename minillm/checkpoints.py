@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'rng_state', 'set_rng_state', 'safetensors_pieces', 'read_tensors', 'flatten', 'unflatten', 'save_state',
-           'sync_folder', 'write_file', 'sha256', 'read_json', 'step_of', 'checkpoints', 'seal', 'read_manifest',
-           'locked', 'score_of', 'clean_leftovers', 'prune', 'write_checkpoint', 'intact', 'latest_checkpoint',
-           'best_checkpoint', 'differences', 'differences_of_groups', 'load_optimizer', 'load_state', 'resume',
-           'one_core', 'interrupt_flag', 'claim_folder', 'hashes', 'is_proven']
+           'sync_folder', 'write_file', 'read_json', 'step_of', 'checkpoints', 'seal', 'read_manifest', 'locked',
+           'score_of', 'clean_leftovers', 'prune', 'write_checkpoint', 'intact', 'latest_checkpoint', 'best_checkpoint',
+           'differences', 'differences_of_groups', 'load_optimizer', 'load_state', 'resume', 'one_core',
+           'interrupt_flag', 'claim_folder', 'hashes', 'is_proven']
 
-# %% ../nbs/05d_checkpoints.ipynb #0a262d25
+# %% ../nbs/05d_checkpoints.ipynb #bbe7d22b
 import hashlib, json, math, os, random, re, shutil, signal, warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .nanogpt import write_atomic
+from .shards import file_sha256
 
 # %% ../nbs/05d_checkpoints.ipynb #6080badf
 def rng_state()->dict: # Of torch (all GPUs too), numpy's global generator and Python's random
@@ -154,11 +155,7 @@ def write_file(
         os.fsync(f.fileno())
     return dict(bytes=size, sha256=digest.hexdigest())
 
-# %% ../nbs/05d_checkpoints.ipynb #bea12caa
-def sha256(path:Path)->str: # 64 hexadecimal digits
-    "Of a file of any size. Source: [@nist2015sha]"
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
-
+# %% ../nbs/05d_checkpoints.ipynb #e06ad2cb
 def read_json(
     path:Path,
     kind:type=dict, # What it must hold
@@ -170,7 +167,7 @@ def read_json(
     if isinstance(value, kind): return value
     raise ValueError(f"{path} does not hold a {kind.__name__}; delete it and run again")
 
-# %% ../nbs/05d_checkpoints.ipynb #a66d516f
+# %% ../nbs/05d_checkpoints.ipynb #f2f03440
 def step_of(folder:Path)->int: # -1: it is not a checkpoint's name
     found = re.fullmatch(r"step-(\d{8,})(-2)*", folder.name)
     return int(found[1]) if found else -1
@@ -195,7 +192,7 @@ def read_manifest(
         if not path.is_file(): raise ValueError(f"{path.name} is missing")
         size = path.stat().st_size
         if size != was["bytes"]: raise ValueError(f"{path.name} has {size:,} bytes, {was['bytes']:,} were written")
-        if sha256(path) != was["sha256"]: raise ValueError(f"{path.name} has another SHA-256 than what was written")
+        if file_sha256(path) != was["sha256"]: raise ValueError(f"{path.name} has another SHA-256 than what was written")
     return manifest
 
 # %% ../nbs/05d_checkpoints.ipynb #7ba29dda
@@ -381,7 +378,7 @@ def interrupt_flag():
     finally:
         for number, old in before.items(): signal.signal(number, old)
 
-# %% ../nbs/05d_checkpoints.ipynb #572e7c60
+# %% ../nbs/05d_checkpoints.ipynb #612960d3
 def claim_folder(folder:Path, config:dict): # What JSON can hold
     "Write config.json, or compare with it. Raises: ValueError naming what another configuration had set otherwise."
     path, mine = folder/"config.json", json.loads(json.dumps(config)) # as it will be read back
@@ -395,7 +392,7 @@ def hashes(
     out:Path, # Run folder
     paths:Iterable[str], # Files, or patterns of files
 )->dict: # Path: SHA-256, only of files that exist
-    return {f.relative_to(out).as_posix(): sha256(f) for p in paths for f in sorted(out.glob(p))}
+    return {f.relative_to(out).as_posix(): file_sha256(f) for p in paths for f in sorted(out.glob(p))}
 
 def is_proven(
     out:Path, # Run folder

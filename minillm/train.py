@@ -6,7 +6,7 @@
 __all__ = ['FLAGS', 'write_characters', 'OneDevice', 'train_step', 'windows', 'evaluate', 'TrainConfig', 'Diverged', 'train',
            'seconds_per_step', 'make_plan', 'PretrainRun', 'settings', 'sampler', 'run_pretrain']
 
-# %% ../nbs/05f_pretrain.ipynb #f242a94b
+# %% ../nbs/05f_pretrain.ipynb #276c7f35
 import json, math, os, time, warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from .bpe import SPECIAL_TOKENS
 from .checkpoints import (best_checkpoint, checkpoints, interrupt_flag, latest_checkpoint, load_state, locked,
-                                 one_core, read_json, resume, save_state, sha256, write_checkpoint)
+                                 one_core, read_json, resume, save_state, write_checkpoint)
 from .generate import SamplingConfig, generate
 from .interop import config_to_hf, save_pretrained
 from .metrics import bits_per_byte
 from .minigpt import PRESETS, GPTConfig, MiniGPT
 from .nanogpt import CharVocab, next_token_loss, write_atomic
 from .optim import PRECISIONS, LossScaler, OptimConfig, autocast, clip_grads, lr_share, make_optimizer, set_lr
-from .shards import Batches, open_shard, read_meta, tokenizer_sha256, write_shards
+from .shards import Batches, file_sha256, open_shard, read_meta, tokenizer_sha256, write_shards
 from .tokenizer import load_tokenizer
 from .tracking import LossWatch, dashboard, make_trackers
 
@@ -372,9 +372,9 @@ def _claim(folder, wanted): # settings.json is written, or agrees
     if other: raise ValueError(f"{folder.parent} was begun with other settings ({'; '.join(other[:6])}); "
                                f"set them back (--config {path} has them all), or choose another --out")
 
-# %% ../nbs/05f_pretrain.ipynb #fdb6bae1
+# %% ../nbs/05f_pretrain.ipynb #d57cdb18
 def _weights(out): # {file: SHA-256} of the finished model
-    return {file.name: sha256(file) for file in sorted(out.glob("model*.safetensors"))}
+    return {file.name: file_sha256(file) for file in sorted(out.glob("model*.safetensors"))}
 
 def _finished(out): # is the model there as it was written?
     result = out/"training/result.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minillm.checkpoints import sha256
+from minillm.shards import file_sha256
 from minillm.dedup import mark_contaminated
 from minillm.interop import from_pretrained
 from minillm.minigpt import PRESETS, GPTConfig, MiniGPT
@@ -31,7 +31,7 @@ def ids_of(manifest):
 
 def test_files_are_the_ones_of_the_manifest(manifest):
     "The weights are those that were measured, in bf16, and the whole folder takes at most 16 MB."
-    assert sha256(BASE / "model.safetensors") == manifest["sha256"]["model.safetensors"]
+    assert file_sha256(BASE / "model.safetensors") == manifest["sha256"]["model.safetensors"]
     assert sum(f.stat().st_size for f in BASE.rglob("*") if f.is_file()) <= 16_000_000
     assert {p.dtype for p in from_pretrained(BASE).parameters()} == {torch.bfloat16}
 

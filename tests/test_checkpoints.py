@@ -23,7 +23,8 @@ import killed_run
 from minillm import checkpoints as c
 from minillm.checkpoints import (best_checkpoint, checkpoints, claim_folder, clean_leftovers, flatten, hashes, interrupt_flag, is_proven,
                                  latest_checkpoint, load_state, locked, one_core, read_json, read_manifest, resume, rng_state,
-                                 safetensors_pieces, save_state, set_rng_state, sha256, unflatten, write_checkpoint)
+                                 safetensors_pieces, save_state, set_rng_state, unflatten, write_checkpoint)
+from minillm.shards import file_sha256
 
 
 def same(a, b):
@@ -631,7 +632,7 @@ def test_a_proof_holds_until_something_changes(tmp_path):
     write = lambda: record.write_text(json.dumps(dict(inputs=hashes(tmp_path, ["in.*"]), outputs=hashes(tmp_path, ["out.txt"]))))
     assert not proven()
     write()
-    assert proven() and hashes(tmp_path, ["in.*"]) == {"in.txt": sha256(tmp_path / "in.txt")}
+    assert proven() and hashes(tmp_path, ["in.*"]) == {"in.txt": file_sha256(tmp_path / "in.txt")}
     (tmp_path / "in.more").write_text("x")
     assert not proven()
     write(), (tmp_path / "out.txt").unlink()

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from minillm import cli, tour, train
-from minillm.checkpoints import latest_checkpoint, sha256
+from minillm.checkpoints import latest_checkpoint
+from minillm.shards import file_sha256
 from minillm.tour import STAGES, TourConfig, is_done, run_tour
 
 WORDS = "value name file list item string number function module object error first last path line key index".split()
@@ -52,7 +53,7 @@ def done(finished, tmp_path):
 
 
 def digest(folder):
-    return {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_end_to_end(done):
@@ -79,12 +80,12 @@ def test_second_run_does_nothing(done, capsys):
 def test_damage_is_repaired(done, capsys):
     "A changed or missing output makes its stage run again, and only what depends on it."
     cfg = done
-    before = sha256(cfg.out / "base/model.safetensors")
+    before = file_sha256(cfg.out / "base/model.safetensors")
     (cfg.out / "tokens/val.bin").write_bytes(b"spoiled")
     (cfg.out / "report.html").unlink()
     run_tour(cfg)
     assert [line for line in capsys.readouterr().out.splitlines() if "done before" not in line] == ["4/7 tokens", "7/7 report"]
-    assert sha256(cfg.out / "base/model.safetensors") == before
+    assert file_sha256(cfg.out / "base/model.safetensors") == before
 
 
 def at_step(monkeypatch, step, then):
@@ -112,7 +113,7 @@ def test_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, done, monkeypat
     assert latest_checkpoint(cfg.out / "base/training/checkpoints").name.endswith("07") and not (cfg.out / "base/model.safetensors").exists()
     run_tour(cfg)
     for file in ("base/model.safetensors", "base/training/result.json", "base/training/log.jsonl", "samples/samples.json"):
-        assert sha256(cfg.out / file) == sha256(alone.out / file), file
+        assert file_sha256(cfg.out / file) == file_sha256(alone.out / file), file
 
 
 def test_plan_is_made_once(done, monkeypatch):
@@ -266,4 +267,4 @@ def test_kill_and_resume(tmp_path, corpus):
         process.kill()
         process.wait()
     assert start("killed").wait(300) == 0
-    assert sha256(tmp_path / "killed/base/model.safetensors") == sha256(tmp_path / "alone/base/model.safetensors")
+    assert file_sha256(tmp_path / "killed/base/model.safetensors") == file_sha256(tmp_path / "alone/base/model.safetensors")

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import torch
 
 from course import RESULTS, machine
-from minillm.checkpoints import read_json, sha256
+from minillm.checkpoints import read_json
+from minillm.shards import file_sha256
 from minillm.corpus import build_corpus
 from minillm.dedup import mark_contaminated
 from minillm.interop import from_pretrained, save_pretrained
@@ -107,7 +108,7 @@ def card(work: Path) -> None:
     shown = dict(command="minillm pretrain --config configs/docs-6m.json --tokens runs/base/tokens --out runs/base/docs-6m",
                  seed=read_json(CONFIG)["seed"], machine=machine(), training_cpu_seconds=cpu_s, steps=result["steps"], tokens=result["tokens"], parameters=result["parameters"],
                  held_out=dict(bits_per_byte=bits, interval=[low, high], documents=len(texts), bytes=sum(len(t.encode()) + 1 for t in texts)),
-                 baselines=scores, trainer_bits_per_byte=result["bits_per_byte"], tour_bits_per_byte=tour.get("bits_per_byte"), sha256={"model.safetensors": sha256(BASE / "model.safetensors")}, data=manifest)
+                 baselines=scores, trainer_bits_per_byte=result["bits_per_byte"], tour_bits_per_byte=tour.get("bits_per_byte"), sha256={"model.safetensors": file_sha256(BASE / "model.safetensors")}, data=manifest)
     write_atomic(BASE / "manifest.json", shown)
     kept = [line for line in (training / "log.jsonl").read_text(encoding="utf-8").splitlines() if "val_loss" in line]
     (BASE / "log.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")

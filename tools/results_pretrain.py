@@ -98,12 +98,16 @@ def shakespeare_cpu() -> tuple[str, int, dict]:
 
 
 def shakespeare() -> tuple[str, int, dict]:
-    "The 10M characters model of the roadmap, as far as an hour of one core gets: configs/shakespeare.json."
+    "The 10M characters model of the roadmap, as far as an hour of one core gets: the shape of configs/shakespeare.json, smaller steps, Muon, bf16."
+    from minillm.interop import from_pretrained
+    from minillm.shards import open_shard
+    from minillm.train import evaluate, windows
     minutes = 60.0
-    run = pretrain("shakespeare", tokens=characters(), config=ROOT / "configs/shakespeare.json", minutes=minutes)
-    best = min(run["history"], key=lambda h: h["val"])
-    return (f"minillm pretrain --config configs/shakespeare.json --tokens runs/shakespeare --minutes {minutes:g} --out FOLDER", 1337,
-            run | dict(minutes=minutes, train_perplexity=math.exp(run["history"][-1]["train"]), best=best, training_cpu_seconds=run["cpu_seconds"]))
+    run = pretrain("shakespeare-hour", tokens=characters(), config=ROOT / "configs/shakespeare-hour.json", minutes=minutes)
+    model = from_pretrained(ROOT / "runs" / f"shakespeare-hour-{code_fingerprint(LOOP)[:8]}", "float32")
+    train_loss = evaluate(model, windows(open_shard(characters()).ids, model.config.max_seq_len, 32, 256))
+    return (f"minillm pretrain --config configs/shakespeare-hour.json --tokens runs/shakespeare --minutes {minutes:g} --out FOLDER", 1337,
+            run | dict(minutes=minutes, train_loss=train_loss, train_perplexity=math.exp(train_loss), training_cpu_seconds=run["cpu_seconds"]))
 
 
 EXPERIMENTS = {name.__name__: (name, [*LOOP, *(MODEL if name is quality else []), *(f"tools/results_pretrain.py:{f}" for f in ("pretrain", *parts))])
