@@ -96,17 +96,17 @@ EXERCISES = {
     1: Exercise(adamw_step, steps, [
         "Both averages first, with the new gradient in them.",
         "Divide m by 1 - beta1**t and v by 1 - beta2**t before they are used, not in what is returned.",
-        "w - lr*decay*w - lr*m_hat/(v_hat.sqrt() + eps); eps stands outside the root.",
+        "eps stands outside the root; the decay shrinks the old weight, whatever its gradient.",
     ]),
     2: Exercise(polar, matrices, [
         "torch.linalg.svd gives U, the singular values, and V transposed.",
         "full_matrices=False keeps U (m, k) and Vh (k, n) with k the smaller side.",
-        "U @ Vh: the singular values are simply left out.",
+        "Of the three factors one is left out: with all its numbers 1 it would be an identity.",
     ]),
     3: Exercise(wsd_share, schedules, [
         "Three pieces: which one is the step in?",
         "The decay begins at max_steps - decay_steps, where x is 0.",
-        "1 - math.sqrt((step - (max_steps - decay_steps))/decay_steps).",
+        "At max_steps itself exactly nothing is left; beyond it nothing either.",
     ]),
     4: Exercise(clipped, gradients, [
         "One norm over all tensors together: the root of the sum of all squares.",
@@ -116,7 +116,7 @@ EXERCISES = {
     5: Exercise(mean_of_parts, parts, [
         "A part counts by the tokens it asks for.",
         "NaN times 0 is NaN: leave such a part out before multiplying.",
-        "sum(loss*n for ... if n)/max(1, sum(asked)).",
+        "What is divided by counts tokens, not parts, and may be 0.",
     ]),
     6: Exercise(scale_after, histories, [
         "Two numbers walk along: the scale, and how many good steps there were in a row.",
