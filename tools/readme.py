@@ -26,7 +26,7 @@ def bench_table() -> str:
     rows = ["| what | beside | ours | theirs | ratio | bar |", "|---|---|---|---|---|---|"]
     for name in (n for n in ("training", "minigpt", "decoding", "extraction", "duplicates", "tokenizer") if n in measured):
         for r in measured[name]["rows"]:
-            bar = f"{r['bar']:.2f}" if r["bar"] else ""
+            bar = f"{r['bar']:.2f}{' (not met)' * (r['ratio'] < r['bar'])}" if r["bar"] else ""
             rows.append(f"| {r['what']} | {r['peer']} | {number(r['ours'])} {r['unit']} | {number(r['theirs'])} {r['unit']} | {r['ratio']:.2f} | {bar} |")
     machine = measured["training"]["machine"]
     return "\n".join(rows) + f"\n\nMeasured by `make bench` on {measured['training']['date']} ({machine['cpu']}, Python {machine['python']}, torch {machine['torch']})."
