@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['MEASURED', 'TRACKERS', 'read_jsonl', 'cut_jsonl', 'JsonlTracker', 'TensorBoardTracker', 'WandbTracker',
-           'TrackioTracker', 'MlflowTracker', 'Trackers', 'make_trackers', 'thin', 'Line', 'line_chart', 'ema',
-           'ScreenTracker', 'Run', 'read_run', 'robust_z', 'LossWatch', 'summary', 'dashboard']
+           'TrackioTracker', 'MlflowTracker', 'Trackers', 'make_trackers', 'thin', 'Line', 'line_chart', 'ema', 'Run',
+           'ScreenTracker', 'read_run', 'robust_z', 'LossWatch', 'summary', 'dashboard']
 
-# %% ../nbs/05e_tracking.ipynb #b5d5535f
+# %% ../nbs/05e_tracking.ipynb #3b15cef1
 import contextlib, html, importlib.util, io, json, math, os, re, statistics, string, sys, time, uuid, warnings
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 
+from .checkpoints import read_json
 from .nanogpt import write_atomic
 
 # %% ../nbs/05e_tracking.ipynb #17665484
@@ -88,10 +90,10 @@ class TensorBoardTracker:
 
     def finish(self, failed=False): self.writer.close()
 
-# %% ../nbs/05e_tracking.ipynb #8df3d321
-def _remembered(path, again): # a run's id, and whether an earlier part of the run had it
+# %% ../nbs/05e_tracking.ipynb #097d4df0
+def _run_id(path, again, make): # a resumed run's id, as an earlier part had it, or a new one; and whether it is old
     known = again and path.exists()
-    if not known: write_atomic(path, uuid.uuid4().hex)
+    if not known: write_atomic(path, make())
     return path.read_text(encoding="utf-8"), known
 
 class WandbTracker:
@@ -99,7 +101,7 @@ class WandbTracker:
     def __init__(self, folder, config, name, resume_step=None):
         for k, v in dict(MODE="offline", SILENT="true", ERROR_REPORTING="false").items(): os.environ.setdefault(f"WANDB_{k}", v)
         import wandb
-        run_id, known = _remembered(folder/"wandb/run_id.txt", resume_step is not None)
+        run_id, known = _run_id(folder/"wandb/run_id.txt", resume_step is not None, lambda: uuid.uuid4().hex)
         quiet = wandb.Settings(console="off", x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False)
         resume = "allow" if known and os.environ["WANDB_MODE"] == "online" else None
         self.run = wandb.init(project="minillm", name=name, id=run_id, dir=str(folder), config=config, settings=quiet,
@@ -126,20 +128,18 @@ class TrackioTracker:
         with contextlib.redirect_stdout(io.StringIO()): self.run.finish()
         trackio.context_vars.current_run.set(None) # or it finishes again when Python ends
 
-# %% ../nbs/05e_tracking.ipynb #1a0dabce
+# %% ../nbs/05e_tracking.ipynb #caf4b684
 class MlflowTracker:
     "Plain files in mlflow/, or the server that MLFLOW_TRACKING_URI names."
     def __init__(self, folder, config, name, resume_step=None):
         for k in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"): os.environ.setdefault(k, "true")
         from mlflow import MlflowClient
         self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or (folder/"mlflow").absolute().as_uri())
-        path = folder/"mlflow_run_id.txt"
-        if resume_step is None or not path.exists():
-            project = self.client.get_experiment_by_name("minillm")
-            project = project.experiment_id if project else self.client.create_experiment("minillm")
-            write_atomic(path, self.client.create_run(project, run_name=name).info.run_id)
-            for k, v in _flat(config).items(): self.client.log_param(path.read_text(encoding="utf-8"), k, v)
-        self.run_id = path.read_text(encoding="utf-8")
+        project = self.client.get_experiment_by_name("minillm")
+        project = project.experiment_id if project else self.client.create_experiment("minillm")
+        self.run_id, known = _run_id(folder/"mlflow_run_id.txt", resume_step is not None,
+                                     lambda: self.client.create_run(project, run_name=name).info.run_id)
+        for k, v in _flat({} if known else config).items(): self.client.log_param(self.run_id, k, v)
 
     def log(self, step, values):
         for k, v in values.items():
@@ -245,7 +245,7 @@ def thin(
         keep += sorted({min(finite, key=y.__getitem__), max(finite, key=y.__getitem__)}) if finite else inside[:1]
     return [x[i] for i in keep], [y[i] for i in keep]
 
-# %% ../nbs/05e_tracking.ipynb #9dab4a77
+# %% ../nbs/05e_tracking.ipynb #c0b14eba
 @dataclass
 class Line:
     "One series of a chart."
@@ -256,17 +256,16 @@ class Line:
 
     def svg(self, at_x, at_y): # two functions from data to pixels
         width, opacity = {"raw": (1, 0.35), "mean": (1.6, 1), "val": (2, 1)}[self.kind]
-        pieces, points = [[]], [(a, b) for a, b in zip(*thin(self.x, self.y, 320)) if math.isfinite(a)]
-        for a, b in points:
-            if math.isfinite(b): pieces[-1].append(f"{at_x(a):.1f},{at_y(b):.1f}")
-            elif pieces[-1]: pieces.append([])
-        dots = [(at_x(a), at_y(b), f"{a:,.6g}: {b:.4f}") for a, b in points if self.kind == "val" and math.isfinite(b)]
+        points = [(a, b) for a, b in zip(*thin(self.x, self.y, 320)) if math.isfinite(a)]
+        pieces = [list(piece) for finite, piece in groupby(points, lambda p: math.isfinite(p[1])) if finite]
+        dots = sum(pieces, []) if self.kind == "val" else []
+        places = lambda piece: " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in piece)
         return "".join(f'<polyline style="stroke:{self.colour};stroke-width:{width};opacity:{opacity};fill:none;'
-                       f'stroke-linejoin:round" points="{" ".join(piece)}"/>' for piece in pieces if piece) + "".join(
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3 if len(dots) < 40 else 1.5}" style="fill:{self.colour}">'
-            f"<title>{words}</title></circle>" for a, b, words in dots)
+                       f'stroke-linejoin:round" points="{places(piece)}"/>' for piece in pieces) + "".join(
+            f'<circle cx="{at_x(a):.1f}" cy="{at_y(b):.1f}" r="{3 if len(dots) < 40 else 1.5}" style="fill:{self.colour}">'
+            f"<title>{a:,.6g}: {b:.4f}</title></circle>" for a, b in dots)
 
-# %% ../nbs/05e_tracking.ipynb #a808d2f0
+# %% ../nbs/05e_tracking.ipynb #0200a2b6
 def line_chart(
     lines:list[Line], # Drawn in this order
     x_label:str, # Under the right end
@@ -277,7 +276,7 @@ def line_chart(
 )->str: # An SVG element
     "Curves without plotting library or JavaScript; text and axes take the colour of the text around them."
     points = [(a, b) for line in lines for a, b in zip(line.x, line.y) if math.isfinite(a) and math.isfinite(b)]
-    if not points: return "<p>nothing to draw</p>"
+    if not points: return "<p>not logged</p>"
     (x0, x1), (low, high) = ((min(v), max(v)) for v in zip(*points))
     pad = 0.06*(high - low) or 0.1*abs(low) or 1
     y0, y1 = y_range or (low - pad if low < 0 or low > pad else 0, high + pad)
@@ -307,45 +306,7 @@ def ema(
         out.append(mean/weight if weight else math.nan)
     return out
 
-# %% ../nbs/05e_tracking.ipynb #93ac7f25
-class ScreenTracker:
-    "A live curve and a bar in a notebook, a bar in a terminal, one plain line for each evaluation in a file or a pipe."
-    def __init__(self, folder, config, name, resume_step=None):
-        from tqdm import tqdm
-        self.max_steps = next((v for k, v in _flat(config).items() if k.split(".")[-1] == "max_steps"), None)
-        ipython = sys.modules.get("IPython")
-        self.live = bool(ipython) and hasattr(ipython.get_ipython(), "kernel") # IPython in a terminal has no page to draw on
-        self.seen, self.drawn_at, self.display = [], -math.inf, None
-        if resume_step: self.seen = [self.point(row["step"], row) for row in read_jsonl(folder/"log.jsonl")[0]]
-        self.bar = tqdm(total=self.max_steps, initial=resume_step or 0, desc=name, unit="step", mininterval=1,
-                        disable=not (self.live or sys.stderr.isatty())) # escape codes are for eyes only
-
-    def point(self, step, values): return step, values.get("train_loss", math.nan), values.get("val_loss", math.nan)
-
-    def log(self, step, values):
-        if not self.bar.disable: self.bar.update(step - self.bar.n)
-        self.seen.append(self.point(step, values))
-        if self.live and time.monotonic() - self.drawn_at >= 1: self.draw()
-        if not self.live and "val_loss" in values: self.bar.write(_status(step, values, self.max_steps), file=sys.stdout)
-
-    def draw(self):
-        from IPython.display import SVG, display
-        steps, train, val = zip(*self.seen)
-        told = [i for i, v in enumerate(val) if math.isfinite(v)]
-        lines = [Line(steps, train, "#e08a2b", "raw"), Line(steps, ema(train, 0.9), "#e08a2b"),
-                 Line([steps[i] for i in told], [val[i] for i in told], "#23607a", "val")]
-        picture = SVG(line_chart(lines, "step", "loss: train orange, validation blue"))
-        if self.display: self.display.update(picture)
-        else: self.display = display(picture, display_id=True)
-        self.drawn_at = time.monotonic()
-
-    def finish(self, failed=False):
-        if self.live and self.seen: self.draw()
-        self.bar.close()
-
-TRACKERS["screen"] = (ScreenTracker, None)
-
-# %% ../nbs/05e_tracking.ipynb #4292fd37
+# %% ../nbs/05e_tracking.ipynb #516d87ea
 @dataclass
 class Run:
     "A run as its folder tells it."
@@ -358,6 +319,51 @@ class Run:
         both = [r for r in self.rows if isinstance(r.get(y), int | float) and isinstance(r.get(x), int | float)]
         return [r[x] for r in both], [r[y] for r in both]
 
+# %% ../nbs/05e_tracking.ipynb #4ef35052
+def _loss_lines(runs, x): # and a y axis that fits all but the first tenth's plunge
+    lines, seen = [], []
+    for i, run in enumerate(runs):
+        train, val = ("var(--train, #d9791a)", "var(--val, #23607a)") if len(runs) == 1 else (f"var(--c{i % 6})",)*2
+        (at, loss), held_out = run.series("train_loss", x), run.series("val_loss", x)
+        lines += [Line(at, loss, train, "raw"), Line(at, ema(loss, 0.9), train), Line(*held_out, val, "val")]
+        seen += [v for v in lines[-2].y[len(at)//10:] + held_out[1] if math.isfinite(v)]
+    low, high = min(seen, default=0), max(seen, default=0)
+    return lines, (low - 0.08*(high - low), high + 0.08*(high - low)) if high > low else None
+
+# %% ../nbs/05e_tracking.ipynb #7c50270c
+class ScreenTracker:
+    "A live curve and a bar in a notebook, a bar in a terminal, one plain line for each evaluation in a file or a pipe."
+    def __init__(self, folder, config, name, resume_step=None):
+        from tqdm import tqdm
+        self.max_steps = next((v for k, v in _flat(config).items() if k.split(".")[-1] == "max_steps"), None)
+        ipython = sys.modules.get("IPython")
+        self.live = bool(ipython) and hasattr(ipython.get_ipython(), "kernel") # IPython in a terminal has no page to draw on
+        self.run, self.drawn_at, self.display = Run(name), -math.inf, None
+        if resume_step: self.run.rows = read_jsonl(folder/"log.jsonl")[0]
+        self.bar = tqdm(total=self.max_steps, initial=resume_step or 0, desc=name, unit="step", mininterval=1,
+                        disable=not (self.live or sys.stderr.isatty())) # escape codes are for eyes only
+
+    def log(self, step, values):
+        if not self.bar.disable: self.bar.update(step - self.bar.n)
+        self.run.rows.append({"step": step} | values)
+        if self.live and time.monotonic() - self.drawn_at >= 1: self.draw()
+        if not self.live and "val_loss" in values: self.bar.write(_status(step, values, self.max_steps), file=sys.stdout)
+
+    def draw(self):
+        from IPython.display import SVG, display
+        lines, y_range = _loss_lines([self.run], "step")
+        picture = SVG(line_chart(lines, "step", "loss: train orange, validation blue", y_range))
+        if self.display: self.display.update(picture)
+        else: self.display = display(picture, display_id=True)
+        self.drawn_at = time.monotonic()
+
+    def finish(self, failed=False):
+        if self.live and self.run.rows: self.draw()
+        self.bar.close()
+
+TRACKERS["screen"] = (ScreenTracker, None)
+
+# %% ../nbs/05e_tracking.ipynb #8289f8f5
 def read_run(
     path:Path, # A folder that make_trackers wrote, or one JSONL file
 )->Run:
@@ -365,8 +371,7 @@ def read_run(
     path = Path(path)
     log, timing, about = (path/"log.jsonl", path/"timing.jsonl", path/"run.json") if path.is_dir() else (path, None, None)
     logs = [read_jsonl(p) for p in (log, timing) if p == log or p and p.exists()]
-    try: about = json.loads(about.read_text(encoding="utf-8")) if about and about.exists() else {}
-    except ValueError: raise ValueError(f"{about} is damaged; delete it to go without") from None
+    about = read_json(about) if about and about.exists() else {}
     rows = {step: {} for step in sorted({row["step"] for row in logs[0][0]})}
     for row in (row for rows_of, _ in logs for row in rows_of): rows.get(row["step"], {}).update(row)
     both = [row for row in rows.values() if "tokens" in row and "cpu_s" in row]
@@ -374,15 +379,12 @@ def read_run(
         if b["cpu_s"] > a["cpu_s"]: b.setdefault("tokens_per_s", (b["tokens"] - a["tokens"])/(b["cpu_s"] - a["cpu_s"]))
     return Run(about.get("name", path.absolute().name), about.get("config", {}), list(rows.values()), sum(n for _, n in logs))
 
-# %% ../nbs/05e_tracking.ipynb #ca6b3571
+# %% ../nbs/05e_tracking.ipynb #923067cc
 def robust_z(
     value:float, # To be judged
     window:Iterable[float], # What was usual: finite, not empty
 )->float: # Robust standard deviations above the median
-    """Median and median absolute deviation, which an outlier in the window hardly moves. Source: [@leys2013outliers].
-
-    1.4826 turns the deviation into that of a normal distribution; a hundredth of the median is its floor.
-    """
+    "By median and median absolute deviation (1.4826 of it: a normal's standard deviation). Source: [@leys2013outliers]."
     median = statistics.median(window)
     deviation = 1.4826*statistics.median(abs(v - median) for v in window)
     return (value - median)/max(deviation, 0.01*abs(median), 1e-12)
@@ -425,18 +427,7 @@ def summary(
             "train loss, smoothed": train[-1] if train else None, "validation loss": last("val_loss"), "best": best[0],
             "at step": best[1], "warnings": warned, "damaged lines": run.dropped}
 
-# %% ../nbs/05e_tracking.ipynb #5d20bb01
-def _loss_lines(runs, x): # and a y axis that fits all but the first tenth's plunge
-    lines, seen = [], []
-    for i, run in enumerate(runs):
-        train, val = ("var(--train)", "var(--val)") if len(runs) == 1 else (f"var(--c{i % 6})",)*2
-        (at, loss), held_out = run.series("train_loss", x), run.series("val_loss", x)
-        lines += [Line(at, loss, train, "raw"), Line(at, ema(loss, 0.9), train), Line(*held_out, val, "val")]
-        seen += [v for v in lines[-2].y[len(at)//10:] + held_out[1] if math.isfinite(v)]
-    low, high = min(seen, default=0), max(seen, default=0)
-    return lines, (low - 0.08*(high - low), high + 0.08*(high - low)) if high > low else None
-
-# %% ../nbs/05e_tracking.ipynb #73c5b7f3
+# %% ../nbs/05e_tracking.ipynb #45951f4e
 def _told(run): # up to seven samples, evenly spread, the last one among them
     rows = [(r["step"], v) for r in run.rows for v in r.values() if isinstance(v, str)]
     kept = rows[::-1][:: max(1, math.ceil(len(rows)/7))][::-1]
@@ -458,9 +449,7 @@ def dashboard(
     colour = lambda i: f"var(--c{i % 6})" if len(runs) > 1 else "var(--val)"
     names = [f'<i style="background:{colour(i)}"></i>{e(r.name)}' for i, r in enumerate(runs)]
     def card(what, unit, lines, y_range=None, x="step", size=(360, 230)):
-        lines = [line for line in lines if line.x]
-        chart = line_chart(lines, x, unit, y_range, *size) if lines else "<p>not logged</p>"
-        return f'<figure class="w{size[0]}"><figcaption>{what}</figcaption>{chart}</figure>'
+        return f'<figure class="w{size[0]}"><figcaption>{what}</figcaption>{line_chart(lines, x, unit, y_range, *size)}</figure>'
     def each(pairs): return [Line(*pair, colour(i)) for i, pair in enumerate(pairs)]
     fast = each((s, ema(v, 0.9)) for s, v in (r.series("tokens_per_s") for r in runs))
     fastest = max((v for line in fast for v in line.y), default=1)

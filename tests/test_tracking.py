@@ -490,7 +490,7 @@ def test_a_run_is_read_back_with_its_clock(two):
 def test_a_damaged_run_json_is_told(two):
     "A run.json that is no JSON is an error with its path; no run at all is an error too."
     (two[0] / "run.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="run.json is damaged"): dashboard(two)
+    with pytest.raises(ValueError, match="run.json cannot be read .*delete it"): dashboard(two)
     with pytest.raises(ValueError, match="at least one run"): dashboard([])
 
 
