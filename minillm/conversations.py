@@ -8,10 +8,11 @@ __all__ = ['SPLITS', 'OPEN_BOOK', 'SKILLS', 'PHRASINGS', 'ANSWERS', 'SHARES', 'S
            'passage_of', 'stands_in', 'without_passage', 'build_conversations', 'first_sentence', 'as_messages',
            'read_conversations', 'write_conversations']
 
-# %% ../nbs/08a_conversations.ipynb #59fe5c78
+# %% ../nbs/08a_conversations.ipynb #bde5531d
 import ast, csv, json, re, zlib
+from bisect import bisect, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -67,10 +68,10 @@ def parameters_of(
     defaults = dict(zip(names[::-1], args.defaults[::-1])) | {n: d for n, d in zip(only, args.kw_defaults) if d}
     return names, only, {name: ast.unparse(d) for name, d in defaults.items()}, bool(args.vararg or args.kwarg)
 
-# %% ../nbs/08a_conversations.ipynb #23809fae
+# %% ../nbs/08a_conversations.ipynb #84ae2fbc
 _STATED = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning|Interrupt|Exit|Iteration)\b|\b[Rr]aises? (an?|the) [\w ]*(exception|error)|"
                      r"\b[Rr]aises? (an? |the )?[`'*]*[A-Z][a-z]")
-_DENIED = re.compile(r"(?i)(not|n't|never|without|instead of|rather than) (be |to )?(ever )?rais|\bno \w*\s?(error|exception)|"
+_DENIED = re.compile(r"(?i)(\bnot|n't|\bnever|without|instead of|rather than)( \w+){0,4} rais|\bno \w*\s?(error|exception)|"
                      r"\b(if|when|that|which|whether|any|unless|until)\b[^,;:]*\brais(e|es|ed|ing)\b|^if (it|they) ") # a condition, or half a sentence
 
 def sentences(
@@ -94,18 +95,20 @@ def example_of(
     from doctest import DocTestParser
     try: examples = DocTestParser().get_examples(entry.document.text)
     except ValueError: return None # a prompt that is not indented as doctest wants it
+    begin, name = None, re.compile(rf"\b{re.escape(short_name(entry))}\b")
     for i, example in enumerate(examples):
-        if not re.search(rf"\b{re.escape(short_name(entry))}\b", example.source): continue
-        last = next((j for j in range(i, len(examples)) if examples[j].want.strip()), None) # the first that shows something
-        if last is None: return None
-        code = "\n".join(">>> " + e.source.rstrip().replace("\n", "\n... ") for e in examples[i:last + 1])
-        shown = examples[last].want.rstrip()
-        if "<BLANKLINE>" not in shown and "Traceback" not in shown and len(code + shown) <= longest: return f"{code}\n{shown}"
+        if name.search(example.source): begin = i
+        if begin is None or not example.want.strip(): continue # up to the first that shows something
+        code = "\n".join(">>> " + e.source.rstrip().replace("\n", "\n... ") for e in examples[begin:i + 1])
+        shown, begin = example.want.rstrip(), None
+        if len(code + shown) <= longest and not re.search("<BLANKLINE>|Traceback", shown): return f"{code}\n{shown}"
 
-# %% ../nbs/08a_conversations.ipynb #7ba4a100
+# %% ../nbs/08a_conversations.ipynb #68b39e0d
 PHRASINGS = {
     "what": dict(en=["What does {x} do?", "What is {x} for?", "Explain {x}.", "Tell me what {x} does."],
                  es=["¿Qué hace {x}?", "¿Para qué sirve {x}?", "Explícame qué hace {x}."]),
+    "what_value": dict(en=["What is {x}?", "What is {x} for?", "Explain {x}."],
+                       es=["¿Qué es {x}?", "¿Para qué sirve {x}?", "Explícame {x}."]),
     "what_class": dict(en=["What is {x}?", "What is the class {x} for?", "Explain the class {x}."],
                        es=["¿Qué es {x}?", "¿Para qué sirve la clase {x}?", "Explícame la clase {x}."]),
     "what_module": dict(en=["What is the module {x} for?", "What is {x}?", "Explain the module {x}."],
@@ -138,7 +141,7 @@ ANSWERS = dict(unknown=dict(en="I do not know anything called {x}.", es="No cono
                absent=dict(en="The passage does not say.", es="El texto no lo dice."),
                quote=dict(en="{quote}", es="Según el texto: «{quote}»"))
 
-# %% ../nbs/08a_conversations.ipynb #d6db2208
+# %% ../nbs/08a_conversations.ipynb #30a21fcd
 def take(
     options:Iterable,
     k:int, # How many; all of them is a shuffle
@@ -161,7 +164,8 @@ def ask_what(
     language:str="en", # "en" or "es"
 )->str: # "What does os.makedirs do?"; a class and a module are asked about in other words
     kind = entry.document.meta["kind"]
-    return ask(f"what_{kind}" if kind in ("class", "module") else "what", rng, language, x=entry.name)
+    if kind == "method" and not entry.document.meta["signature"]: kind = "value" # nearly all are attributes of compiled classes
+    return ask(f"what_{kind}" if kind in ("class", "module", "value") else "what", rng, language, x=entry.name)
 
 # %% ../nbs/08a_conversations.ipynb #58efdba0
 def passage_of(
@@ -188,7 +192,7 @@ def without_passage(
     if not conversation.kind.startswith("open_"): return conversation.messages[:-1]
     return turns(conversation.messages[0]["content"].rpartition("\n\n")[2])
 
-# %% ../nbs/08a_conversations.ipynb #b47ba1a0
+# %% ../nbs/08a_conversations.ipynb #11f443e0
 def _family(entry): return entry.document.meta["module"].partition(".")[0]
 
 class _Shelf:
@@ -200,13 +204,15 @@ class _Shelf:
         for e in self.entries:
             families[short_name(e)].add(_family(e))
             self.siblings[e.split, e.document.meta["module"]].append(e)
-        for e in self.entries: # names that one family has, and that look like a module's own
-            if len(families[short_name(e)]) == 1 and e.document.meta["kind"] in ("function", "class", "method"): self.alone[e.split].append(e)
+        for e in self.entries: # on a ring, by a hash of the name: one entry more or less moves only its neighbour's borders
+            if len(families[short_name(e)]) == 1 and "." in e.name and e.document.meta["kind"] != "module":
+                insort(self.alone[e.split], (zlib.crc32(e.name.encode())/2**32, e.name, e), key=lambda place: place[:2])
 
-    def made_up(self, entry, rng): # "zipfile.bisect_left"
-        other = take(self.alone[entry.split], 1, rng)
-        name = f"{entry.document.meta['module']}.{short_name(other[0])}" if other else ""
-        return name if name and name not in self.names and _family(other[0]) != _family(entry) else None
+    def made_up(self, entry, rng): # "zipfile.bisect_left"; None where what was drawn is of the same family
+        ring = self.alone[entry.split]
+        _, _, other = ring[bisect(ring, rng.random(), key=lambda place: place[0])%len(ring)] if ring else (0, "", entry)
+        name = f"{entry.document.meta['module']}.{short_name(other)}"
+        return name if name not in self.names and _family(other) != _family(entry) else None
 
 # %% ../nbs/08a_conversations.ipynb #44588fe8
 def _skills(e, call): # (kind, answer) of those that fit
@@ -219,7 +225,7 @@ def _skills(e, call): # (kind, answer) of those that fit
         if names: yield "skill_first_argument", names[0]
         if not more: yield "skill_count", str(len(names) + len(only))
 
-# %% ../nbs/08a_conversations.ipynb #62a16624
+# %% ../nbs/08a_conversations.ipynb #334d1c48
 SHARES = dict(what=0.5, signature=0.2, which=0.2, where=0.3, bases=0.7, raises=0.9, example=1, chat=0.2, unknown=0.16,
               skill_first_argument=0.42, skill_count=0.4, skill_last_word=0.25, skill_module=0.42, skill_import_line=0.42) # Of entries that it fits
 SPANISH = 0.16 # Of the kinds that have Spanish templates, which makes a tenth of all
@@ -227,8 +233,9 @@ SPANISH = 0.16 # Of the kinds that have Spanish templates, which makes a tenth o
 def _facts(e, call, shelf, said): # {kind: answer}: what one can be asked about an entry, closed book
     meta, short = e.document.meta, short_name(e)
     facts = dict(what=e.summary, raises=said, example=example_of(e))
+    if re.search("(Error|Exception|Warning)$", short): del facts["raises"] # it is what others raise
     if meta["kind"] == "class" and all(re.fullmatch(r"[\w.]+", base) for base in meta["bases"]): facts["bases"] = ", ".join(meta["bases"])
-    if meta["kind"] != "module" and len(e.summary) < 160: facts["which"] = e.name
+    if meta["kind"] in ("function", "class") or meta["signature"]: facts["which"] = e.name if len(e.summary) < 160 else ""
     if meta["kind"] in ("function", "class") and shelf.uses[short] == 1: facts["where"] = meta["module"]
     if call and meta["kind"] != "class": facts["signature"] = call
     return {kind: answer for kind, answer in facts.items() if answer}
@@ -248,15 +255,16 @@ def _closed(e, call, shelf, said, roll): # (kind, language, what is said in turn
 
 def _language(rng): return "es" if rng.random() < SPANISH else "en"
 
-# %% ../nbs/08a_conversations.ipynb #67ac1183
+# %% ../nbs/08a_conversations.ipynb #58780526
 def _details(e, call, page, said, rng, language): # (question, answer) of those that the page answers
     defaults = (parameters_of(call) or ((), (), {}))[2] if call else {}
-    for p in take(sorted(defaults), 1, rng):
+    told = [p for p in sorted(defaults) if defaults[p] != "None"] or sorted(defaults) # None would be right too often
+    for p in take(told, 1, rng):
         if stands_in(defaults[p], page): yield ask("default", rng, language, p=p, x=e.name), defaults[p]
     if said and stands_in(said, page): yield ask("raises", rng, language, x=e.name), ANSWERS["quote"][language].format(quote=said)
 
 def _absent(e, page, others, rng, language): # (passage, question) without an answer; None where none is safe
-    silent = e.document.meta["kind"] != "module" and not re.search("(?i)rais|error|exception|fail", e.document.text)
+    silent = call_of(e) and not re.search("(?i)rais|error|exception|fail", e.document.text)
     if rng.random() < 0.4 and silent: return page, ask("raises", rng, language, x=e.name)
     strangers = [o for o in others if not re.search(rf"\b{re.escape(short_name(e))}\b", f"{o.name}\n{o.document.text}")]
     if len(strangers) > 1 and rng.random() < 0.5: return _several(strangers), ask_what(e, rng, language)
@@ -349,7 +357,7 @@ def as_messages(
     asks = next((key for key in ("instruction", "prompt", "question", "turns") if key in record), None)
     raise ValueError(f"{'no answer' if asks else 'no known form'}: it has {', '.join(map(str, record))[:80] or 'nothing'}")
 
-# %% ../nbs/08a_conversations.ipynb #1713c672
+# %% ../nbs/08a_conversations.ipynb #d7abd9db
 def _from_jsonl(path): # (line, record, or a ValueError)
     with _open_text(path) as f:
         for n, line in enumerate(f, 1):
@@ -373,7 +381,8 @@ def _from_csv(path): # (line where the row begins, row)
     with _open_text(path) as f:
         rows = csv.DictReader(f, dialect="excel-tab" if format_of(path) == ".tsv" else "excel", strict=True)
         while True:
-            try: n, row = (rows.line_num if rows.fieldnames else 0) + 1, next(rows, None)
+            n = (rows.line_num if rows.fieldnames else 0) + 1
+            try: row = next(rows, None)
             except csv.Error as e: yield n, ValueError(f"no row: {e}")
             else:
                 if row is None: return
