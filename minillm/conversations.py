@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SPLITS', 'OPEN_BOOK', 'SKILLS', 'PHRASINGS', 'ANSWERS', 'SHARES', 'SPANISH', 'Conversation', 'turns', 'short_name',
            'call_of', 'parameters_of', 'sentences', 'raised_sentence', 'example_of', 'take', 'ask', 'ask_what',
-           'passage_of', 'stands_in', 'without_passage', 'build_conversations', 'first_sentence', 'as_messages',
-           'read_conversations', 'write_conversations']
+           'passage_of', 'stands_in', 'with_passage', 'without_passage', 'build_conversations', 'first_sentence',
+           'as_messages', 'read_conversations', 'write_conversations']
 
 # %% ../nbs/08a_conversations.ipynb #bde5531d
 import ast, csv, json, re, zlib
@@ -44,9 +44,8 @@ def turns(
 )->list[dict]: # Messages
     return [dict(role=("user", "assistant")[i%2], content=text) for i, text in enumerate(said)]
 
-# %% ../nbs/08a_conversations.ipynb #122bec2d
-def short_name(entry:Entry)->str: # "makedirs" for os.makedirs
-    return entry.name.rpartition(".")[2]
+# %% ../nbs/08a_conversations.ipynb #2b92d8fa
+def short_name(entry:Entry)->str: return entry.name.rpartition(".")[2] # "makedirs" for os.makedirs
 
 def call_of(
     entry:Entry,
@@ -68,24 +67,20 @@ def parameters_of(
     defaults = dict(zip(names[::-1], args.defaults[::-1])) | {n: d for n, d in zip(only, args.kw_defaults) if d}
     return names, only, {name: ast.unparse(d) for name, d in defaults.items()}, bool(args.vararg or args.kwarg)
 
-# %% ../nbs/08a_conversations.ipynb #84ae2fbc
-_STATED = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning|Interrupt|Exit|Iteration)\b|\b[Rr]aises? (an?|the) [\w ]*(exception|error)|"
-                     r"\b[Rr]aises? (an? |the )?[`'*]*[A-Z][a-z]")
-_DENIED = re.compile(r"(?i)(\bnot|n't|\bnever|without|instead of|rather than)( \w+){0,4} rais|\bno \w*\s?(error|exception)|"
-                     r"\b(if|when|that|which|whether|any|unless|until)\b[^,;:]*\brais(e|es|ed|ing)\b|^if (it|they) ") # a condition, or half a sentence
+# %% ../nbs/08a_conversations.ipynb #d786975f
+_STATED = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning|Interrupt|Exit|Iteration)\b|\b[Rr]aises? (an? |the )?[`'*]*[A-Z]\w*[a-z]")
+_DENIED = re.compile(r"(?i)\bto rais|(\bnot|n't|\bnever|without|instead of|rather than)( \w+){0,4} rais|\bno \w*\s?error|"
+                     r"\b(if|when|that|which|whether|any|unless|until)\b[^,;:]*\brais(e|es|ed|ing)\b|^if (it|they) ") # conditions
+_CODE = re.compile(r"[=#{]|>>>|::|->|--|\b(def|self)\b")
 
-def sentences(
-    text:str, # A docstring
-)->list[str]: # Each on one line
+def sentences(text:str)->list[str]: # of a docstring, each on one line
     parts = [part for paragraph in re.split(r"\n\s*\n", text) for part in re.split(r"(?<=[.!?])\s+(?=[A-Z'\"`*(:])", paragraph)]
     return [" ".join(part.split()) for part in parts]
 
-def raised_sentence(
-    text:str, # A docstring
-)->str|None: # The first sentence that says what is raised
+def raised_sentence(text:str)->str|None: # text: a docstring; the first sentence that says what is raised
     for s in sentences(text):
         says = re.search(r"\b[Rr]ais(e|es|ed|ing)\b", s) and _STATED.search(s)
-        whole = re.match(r"[A-Z`'\"*]", s) and s.count("(") == s.count(")") and not re.search(r"[=#{]|>>>|::|->|--|\b(def|self)\b", s)
+        whole = re.match(r"[A-Z`'\"*]", s) and s.count("(") == s.count(")") and not _CODE.search(s)
         if says and whole and 4 <= len(s.split()) <= 40 and not _DENIED.search(s): return s
 
 def example_of(
@@ -103,31 +98,31 @@ def example_of(
         shown, begin = example.want.rstrip(), None
         if len(code + shown) <= longest and not re.search("<BLANKLINE>|Traceback", shown): return f"{code}\n{shown}"
 
-# %% ../nbs/08a_conversations.ipynb #68b39e0d
+# %% ../nbs/08a_conversations.ipynb #dd9744ad
 PHRASINGS = {
     "what": dict(en=["What does {x} do?", "What is {x} for?", "Explain {x}.", "Tell me what {x} does."],
                  es=["¿Qué hace {x}?", "¿Para qué sirve {x}?", "Explícame qué hace {x}."]),
-    "what_value": dict(en=["What is {x}?", "What is {x} for?", "Explain {x}."],
+    "what_thing": dict(en=["What is {x}?", "What is {x} for?", "Explain {x}."],
                        es=["¿Qué es {x}?", "¿Para qué sirve {x}?", "Explícame {x}."]),
     "what_class": dict(en=["What is {x}?", "What is the class {x} for?", "Explain the class {x}."],
                        es=["¿Qué es {x}?", "¿Para qué sirve la clase {x}?", "Explícame la clase {x}."]),
-    "what_module": dict(en=["What is the module {x} for?", "What is {x}?", "Explain the module {x}."],
-                        es=["¿Qué es {x}?", "¿Para qué sirve el módulo {x}?", "Explícame el módulo {x}."]),
     "signature": dict(en=["What is the signature of {x}?", "How is {x} called?", "Which arguments does {x} take?"]),
-    "which": dict(en=["Which {kind} of {module} is described like this? {summary}", "Name the {kind} of {module} with this description: {summary}",
-                      "I am looking for a {kind} of {module}. {summary}"]),
+    "which": dict(en=["Which {kind} of {module} is this? {summary}", "I am looking for a {kind} of {module}. {summary}",
+                      "Name the {kind} of {module} with this description: {summary}"]),
     "where": dict(en=["In which module is {short}?", "Where do I find {short}?", "Which module has {short}?"]),
-    "bases": dict(en=["What are the base classes of {x}?", "What does the class {x} inherit from?", "Which classes is {x} derived from?"]),
+    "bases": dict(en=["What are the base classes of {x}?", "What does the class {x} inherit from?", "What is {x} derived from?"]),
     "raises": dict(en=["What does {x} raise?", "Which errors does {x} raise?", "Which exceptions can I expect from {x}?"],
                    es=["¿Qué errores lanza {x}?", "¿Qué excepciones puedo esperar de {x}?"]),
     "example": dict(en=["Show me an example of {x}.", "How do I use {x}?", "Give me an example with {x}."]),
-    "default": dict(en=["What is the default of {p} in {x}?", "Which default does {p} of {x} have?", "What is {p} in {x} if I leave it out?"],
+    "default": dict(en=["What is the default of {p} in {x}?", "Which default does {p} of {x} have?"],
                     es=["¿Qué valor por defecto tiene {p} en {x}?", "¿Cuánto vale {p} en {x} si no lo indico?"]),
     "its_arguments": dict(en=["And what are its arguments?", "How is it called?", "Which arguments does it take?"]),
     "its_module": dict(en=["In which module is it?", "And where do I find it?", "Which module has it?"]),
-    "skill_first_argument": dict(en=["What is the first argument of {call}?", "Name the first argument of {call}.", "Which argument comes first in {call}?"],
+    "skill_first_argument": dict(en=["What is the first argument of {call}?", "Name the first argument of {call}.",
+                                     "Which argument comes first in {call}?"],
                                  es=["¿Cuál es el primer argumento de {call}?", "Dime el primer argumento de {call}."]),
-    "skill_count": dict(en=["How many arguments does {call} have?", "How many arguments does {call} take?", "Count the arguments of {call}."],
+    "skill_count": dict(en=["How many arguments does {call} have?", "How many arguments does {call} take?",
+                            "Count the arguments of {call}."],
                         es=["¿Cuántos argumentos tiene {call}?", "Cuenta los argumentos de {call}."]),
     "skill_last_word": dict(en=["What is the last word of {x}?", "Which word comes last in {x}?", "Name the last word of {x}."],
                             es=["¿Cuál es la última palabra de {x}?", "Dime la última palabra de {x}."]),
@@ -135,39 +130,26 @@ PHRASINGS = {
                          es=["¿A qué módulo pertenece {x}?", "¿Cuál es el módulo de {x}?"]),
     "skill_import_line": dict(en=["How do I import {x}?", "Which line imports {x}?", "Write the import of {x}."],
                               es=["¿Cómo se importa {x}?", "¿Qué línea importa {x}?"]),
-    "passage": dict(en=["{passage}\n\n{question}", "Read this.\n\n{passage}\n\n{question}", "Here is a page of the documentation.\n\n{passage}\n\n{question}"],
-                    es=["{passage}\n\n{question}", "Lee esto.\n\n{passage}\n\n{question}", "Aquí tienes una página de la documentación.\n\n{passage}\n\n{question}"])}
+    "lead": dict(en=["", "Read this.\n\n", "Here is a page of the documentation.\n\n"], # of a passage, which its question follows
+                 es=["", "Lee esto.\n\n", "Aquí tienes una página de la documentación.\n\n"])}
 ANSWERS = dict(unknown=dict(en="I do not know anything called {x}.", es="No conozco nada llamado {x}."),
                absent=dict(en="The passage does not say.", es="El texto no lo dice."),
                quote=dict(en="{quote}", es="Según el texto: «{quote}»"))
 
-# %% ../nbs/08a_conversations.ipynb #30a21fcd
-def take(
-    options:Iterable,
-    k:int, # How many; all of them is a shuffle
-    rng:Random, # Only its random() is used, whose numbers stay the same over Python's versions
-)->list:
+# %% ../nbs/08a_conversations.ipynb #ae0e7975
+def take(options:Iterable, k:int, rng:Random)->list: # k of them, all of them in a shuffle; rng: only its random() is used
     pool = list(options)
     return [pool.pop(int(rng.random()*len(pool))) for _ in range(min(k, len(pool)))]
 
-def ask(
-    kind:str, # A key of PHRASINGS
-    rng:Random,
-    language:str="en", # "en", or "es" where PHRASINGS has it
-    /, **words:str, # What stands in the template's braces
-)->str:
+def ask(kind:str, rng:Random, language:str="en", /, **words:str)->str: # kind: a key of PHRASINGS; words: for its braces
     return take(PHRASINGS[kind][language], 1, rng)[0].format(**words)
 
-def ask_what(
-    entry:Entry,
-    rng:Random,
-    language:str="en", # "en" or "es"
-)->str: # "What does os.makedirs do?"; a class and a module are asked about in other words
+def ask_what(entry:Entry, rng:Random, language:str="en")->str: # "What does os.makedirs do?"; of a class in other words
     kind = entry.document.meta["kind"]
-    if kind == "method" and not entry.document.meta["signature"]: kind = "value" # nearly all are attributes of compiled classes
-    return ask(f"what_{kind}" if kind in ("class", "module", "value") else "what", rng, language, x=entry.name)
+    thing = kind == "module" or (kind == "method" and not entry.document.meta["signature"]) # mostly attributes of C classes
+    return ask("what_class" if kind == "class" else "what_thing" if thing else "what", rng, language, x=entry.name)
 
-# %% ../nbs/08a_conversations.ipynb #58efdba0
+# %% ../nbs/08a_conversations.ipynb #f2820ef8
 def passage_of(
     entry:Entry,
     longest:int=420, # Characters of the docstring
@@ -178,16 +160,14 @@ def passage_of(
         text = lines if len(lines) > longest/2 else words
     return f"{entry.name}{call[len(short_name(entry)):] if call else ''}\n{text.strip()}"
 
-def stands_in(
-    answer:str,
-    passage:str, # May break its lines elsewhere
-)->bool:
+def stands_in(answer:str, passage:str)->bool: # word for word, wherever the lines break
     return " ".join(answer.split()) in " ".join(passage.split())
 
-# %% ../nbs/08a_conversations.ipynb #471a3f18
-def without_passage(
-    conversation:Conversation,
-)->list[dict]: # Messages up to the question, to be answered from memory
+# %% ../nbs/08a_conversations.ipynb #f47042f7
+def with_passage(passage:str, question:str, rng:Random, language:str="en")->str: # a prompt; the question comes last
+    return f"{ask('lead', rng, language)}{passage}\n\n{question}"
+
+def without_passage(conversation:Conversation)->list[dict]: # messages up to the question, to be answered from memory
     "The same question, closed book."
     if not conversation.kind.startswith("open_"): return conversation.messages[:-1]
     return turns(conversation.messages[0]["content"].rpartition("\n\n")[2])
@@ -225,16 +205,16 @@ def _skills(e, call): # (kind, answer) of those that fit
         if names: yield "skill_first_argument", names[0]
         if not more: yield "skill_count", str(len(names) + len(only))
 
-# %% ../nbs/08a_conversations.ipynb #334d1c48
+# %% ../nbs/08a_conversations.ipynb #932266fe
 SHARES = dict(what=0.5, signature=0.2, which=0.2, where=0.3, bases=0.7, raises=0.9, example=1, chat=0.2, unknown=0.16,
-              skill_first_argument=0.42, skill_count=0.4, skill_last_word=0.25, skill_module=0.42, skill_import_line=0.42) # Of entries that it fits
+              skill_first_argument=0.42, skill_count=0.4, skill_last_word=0.25, skill_module=0.42, skill_import_line=0.42)
 SPANISH = 0.16 # Of the kinds that have Spanish templates, which makes a tenth of all
 
 def _facts(e, call, shelf, said): # {kind: answer}: what one can be asked about an entry, closed book
     meta, short = e.document.meta, short_name(e)
     facts = dict(what=e.summary, raises=said, example=example_of(e))
     if re.search("(Error|Exception|Warning)$", short): del facts["raises"] # it is what others raise
-    if meta["kind"] == "class" and all(re.fullmatch(r"[\w.]+", base) for base in meta["bases"]): facts["bases"] = ", ".join(meta["bases"])
+    if meta["kind"] == "class" and not re.search(r"[^\w.]", "".join(meta["bases"])): facts["bases"] = ", ".join(meta["bases"])
     if meta["kind"] in ("function", "class") or meta["signature"]: facts["which"] = e.name if len(e.summary) < 160 else ""
     if meta["kind"] in ("function", "class") and shelf.uses[short] == 1: facts["where"] = meta["module"]
     if call and meta["kind"] != "class": facts["signature"] = call
@@ -249,19 +229,20 @@ def _closed(e, call, shelf, said, roll): # (kind, language, what is said in turn
     if "signature" in facts and (rng := roll("chat")).random() < SHARES["chat"]:
         yield "chat", "en", ask_what(e, rng), e.summary, ask("its_arguments", rng), call, ask("its_module", rng), meta["module"]
     for kind, answer in _skills(e, call):
-        if (rng := roll(kind)).random() < SHARES[kind]: yield kind, (lang := _language(rng)), ask(kind, rng, lang, **words), answer
+        if (rng := roll(kind)).random() >= SHARES[kind]: continue
+        yield kind, (lang := _language(rng)), ask(kind, rng, lang, **words), answer
     if (rng := roll("unknown")).random() < SHARES["unknown"] and (name := shelf.made_up(e, rng)):
         yield "unknown", (lang := _language(rng)), ask("what", rng, lang, x=name), ANSWERS["unknown"][lang].format(x=name)
 
 def _language(rng): return "es" if rng.random() < SPANISH else "en"
 
-# %% ../nbs/08a_conversations.ipynb #58780526
+# %% ../nbs/08a_conversations.ipynb #ded9cdf4
 def _details(e, call, page, said, rng, language): # (question, answer) of those that the page answers
     defaults = (parameters_of(call) or ((), (), {}))[2] if call else {}
     told = [p for p in sorted(defaults) if defaults[p] != "None"] or sorted(defaults) # None would be right too often
     for p in take(told, 1, rng):
         if stands_in(defaults[p], page): yield ask("default", rng, language, p=p, x=e.name), defaults[p]
-    if said and stands_in(said, page): yield ask("raises", rng, language, x=e.name), ANSWERS["quote"][language].format(quote=said)
+    if said and stands_in(said, page): yield ask("raises", rng, language, x=e.name), _quote(said, language)
 
 def _absent(e, page, others, rng, language): # (passage, question) without an answer; None where none is safe
     silent = call_of(e) and not re.search("(?i)rais|error|exception|fail", e.document.text)
@@ -270,49 +251,48 @@ def _absent(e, page, others, rng, language): # (passage, question) without an an
     if len(strangers) > 1 and rng.random() < 0.5: return _several(strangers), ask_what(e, rng, language)
     if strangers: return passage_of(strangers[0]), ask_what(e, rng, language)
 
+def _quote(text, language): return ANSWERS["quote"][language].format(quote=text)
 def _several(some): return "\n\n".join(f"{e.name}\n{e.summary}" for e in some)
 
 def _open(e, call, shelf, said, rng): # (kind, language, prompt, answer), or None
-    language, page = _language(rng), passage_of(e)
-    others = take((s for s in shelf.siblings[e.split, e.document.meta["module"]] if s.name != e.name), 1 + int(2*rng.random()), rng)
-    details, style = list(_details(e, call, page, said, rng, language)), rng.random()
-    frame = lambda passage, question: ask("passage", rng, language, passage=passage, question=question)
-    if details and rng.random() < 0.4:
+    language, page, siblings = _language(rng), passage_of(e), shelf.siblings[e.split, e.document.meta["module"]]
+    others, style = take((s for s in siblings if s.name != e.name), 1 + int(2*rng.random()), rng), rng.random()
+    frame = lambda passage, question: with_passage(passage, question, rng, language)
+    if (details := list(_details(e, call, page, said, rng, language))) and rng.random() < 0.4:
         (question, answer), = take(details, 1, rng)
         return "open_detail", language, frame(page, question), answer
-    if style < 0.2 and (absent := _absent(e, page, others, rng, language)): return "open_absent", language, frame(*absent), ANSWERS["absent"][language]
+    if style < 0.2 and (absent := _absent(e, page, others, rng, language)):
+        return "open_absent", language, frame(*absent), ANSWERS["absent"][language]
     kind, passage = ("open_several", _several(take([e, *others], 3, rng))) if style > 0.6 and others else ("open_page", page)
-    if stands_in(e.summary, passage): return kind, language, frame(passage, ask_what(e, rng, language)), ANSWERS["quote"][language].format(quote=e.summary)
+    if stands_in(e.summary, passage):
+        return kind, language, frame(passage, ask_what(e, rng, language)), _quote(e.summary, language)
 
 def build_conversations(
     found:Iterable[Entry], # As pydocs.entries() gives them, in any order
     seed:int=1337,
 )->list[Conversation]: # About 20,000, in the order of the entries' names; no prompt twice, and none of train's in another split
-    "Questions about each entry, in several kinds and words. Another entry elsewhere changes little: dice are thrown by seed, kind and name."
+    "Questions about each entry, in several kinds and words; another entry elsewhere changes little."
     shelf, made, first = _Shelf(found), [], {}
     for e in shelf.entries:
         call, said, roll = call_of(e), raised_sentence(e.document.text), lambda kind, e=e: Random(f"{seed} {kind} {e.name}")
         told = [*_closed(e, call, shelf, said, roll), _open(e, call, shelf, said, roll("open"))]
         made += [Conversation(turns(*words), kind, e.split, e.name, language) for kind, language, *words in filter(None, told)]
-    prompts = [tuple(m["content"] for m in c.messages[:-1]) for c in made]
-    for i in sorted(range(len(made)), key=lambda i: SPLITS.index(made[i].split)): first.setdefault(prompts[i], i) # train asks first
+    prompts, train_first = [tuple(m["content"] for m in c.messages[:-1]) for c in made], lambda i: SPLITS.index(made[i].split)
+    for i in sorted(range(len(made)), key=train_first): first.setdefault(prompts[i], i)
     return [c for i, c in enumerate(made) if first[prompts[i]] == i]
 
-# %% ../nbs/08a_conversations.ipynb #d77b49f0
+# %% ../nbs/08a_conversations.ipynb #80849ee1
 def first_sentence(
     conversation:Conversation, # Of an open-book kind
 )->str: # Its passage's first sentence, in the frame that answers have: what somebody answers who cannot read
     prompt, language = conversation.messages[0]["content"], conversation.language
-    leads = [text.partition("{passage}")[0] for text in PHRASINGS["passage"][language]]
-    passage = prompt.removeprefix(next((lead for lead in leads if lead and prompt.startswith(lead)), "")).rpartition("\n\n")[0]
-    return ANSWERS["quote"][language].format(quote=sentences(passage.partition("\n")[2])[0])
+    lead = max((lead for lead in PHRASINGS["lead"][language] if prompt.startswith(lead)), key=len)
+    passage = prompt.removeprefix(lead).rpartition("\n\n")[0]
+    return _quote(sentences(passage.partition("\n")[2])[0], language)
 
-# %% ../nbs/08a_conversations.ipynb #d6436de8
+# %% ../nbs/08a_conversations.ipynb #e616dd19
 _ROLES = dict(human="user", user="user", gpt="assistant", chatgpt="assistant", model="assistant", bot="assistant",
               assistant="assistant", system="system", developer="system")
-_FIELDS = (("instruction", "input", "output"), ("instruction", "context", "response"), ("prompt", "", "completion"),
-           ("prompt", "", "response"), ("question", "context", "answer"))
-
 def _text(value, where): # of a message or a field; OpenAI's content may be a list of parts
     if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
         value = "".join(str(part.get("text")) for part in value)
@@ -321,8 +301,9 @@ def _text(value, where): # of a message or a field; OpenAI's content may be a li
 
 def _checked(messages): # the same messages; what the template or a trainer would choke on is refused
     for i, m in enumerate(messages):
-        if not m["content"].strip(): raise ValueError(f"messages[{i}] ('{m['role']}') is empty")
-        if any("\ud800" <= c <= "\udfff" for c in m["content"]): raise ValueError(f"messages[{i}] ('{m['role']}') holds bytes that are no UTF-8")
+        where = f"messages[{i}] ('{m['role']}')"
+        if not m["content"].strip(): raise ValueError(f"{where} is empty")
+        if any("\ud800" <= c <= "\udfff" for c in m["content"]): raise ValueError(f"{where} holds bytes that are no UTF-8")
     chat_text(messages)
     if messages[-1]["role"] != "assistant": raise ValueError("no answer: the last message is the user's")
     return messages
@@ -335,8 +316,13 @@ def _from_turns(said):
         if not isinstance(turn, dict): raise ValueError(f"messages[{i}] is no object but a {type(turn).__name__}")
         role = turn.get("role") or turn.get("from")
         if role not in _ROLES: raise ValueError(f"messages[{i}] has role {role!r}, known are {', '.join(_ROLES)}")
-        messages.append(dict(role=_ROLES[role], content=_text(turn["content"] if "content" in turn else turn.get("value"), f"messages[{i}]")))
+        content = _text(turn["content"] if "content" in turn else turn.get("value"), f"messages[{i}]")
+        messages.append(dict(role=_ROLES[role], content=content))
     return _checked(messages)
+
+# %% ../nbs/08a_conversations.ipynb #3d97ec4c
+_FIELDS = (("instruction", "input", "output"), ("instruction", "context", "response"), ("prompt", "", "completion"),
+           ("prompt", "", "response"), ("question", "context", "answer"))
 
 def as_messages(
     record:dict, # In one of the forms of the table; also self-instruct's instances, prompt with completion, question with answer
@@ -357,7 +343,7 @@ def as_messages(
     asks = next((key for key in ("instruction", "prompt", "question", "turns") if key in record), None)
     raise ValueError(f"{'no answer' if asks else 'no known form'}: it has {', '.join(map(str, record))[:80] or 'nothing'}")
 
-# %% ../nbs/08a_conversations.ipynb #d7abd9db
+# %% ../nbs/08a_conversations.ipynb #f9f9cebc
 def _from_jsonl(path): # (line, record, or a ValueError)
     with _open_text(path) as f:
         for n, line in enumerate(f, 1):
@@ -376,6 +362,7 @@ def _from_json(path): # a list of records, or one after the other
             return
         yield line, record
 
+# %% ../nbs/08a_conversations.ipynb #94f95cdd
 def _from_csv(path): # (line where the row begins, row)
     csv.field_size_limit(max(csv.field_size_limit(), 10_000_000))
     with _open_text(path) as f:
@@ -391,10 +378,9 @@ def _from_csv(path): # (line where the row begins, row)
 def _from_parquet(path): # (row, from 1 on, record)
     import pyarrow.parquet as pq
     with pq.ParquetFile(path) as f:
-        rows = (row for batch in f.iter_batches(256) for row in batch.to_pylist())
-        yield from enumerate(rows, 1)
+        yield from enumerate((row for batch in f.iter_batches(256) for row in batch.to_pylist()), 1)
 
-_READ = {".jsonl": _from_jsonl, ".ndjson": _from_jsonl, ".json": _from_json, ".csv": _from_csv, ".tsv": _from_csv, ".parquet": _from_parquet}
+_READ = {".jsonl": _from_jsonl, ".json": _from_json, ".csv": _from_csv, ".tsv": _from_csv, ".parquet": _from_parquet}
 
 def read_conversations(
     path:str|Path, # .jsonl .json .csv .tsv or .parquet, also packed as .gz or .bz2
@@ -413,14 +399,14 @@ def read_conversations(
     except (ValueError, OSError, EOFError, zlib.error) as e: # the file itself is damaged
         problems.append(f"{path.name}:{n + 1}: {str(e).splitlines()[0]}; the rest is not read")
     if found: return found, problems
-    raise ValueError(f"{path} holds no conversation; {len(problems)} problems, first {problems[0] if problems else 'it is empty'}")
+    raise ValueError(f"{path} holds no conversation; problems: {len(problems)}, first {problems[0] if problems else 'none'}")
 
-# %% ../nbs/08a_conversations.ipynb #615296e6
+# %% ../nbs/08a_conversations.ipynb #f839c992
 def write_conversations(
     path:str|Path, # Ends in .jsonl
     conversations:Iterable[Conversation|list[dict]], # Or bare messages, as read_conversations gives them
 )->Path: # The same path; the file is whole or not there
-    "JSON lines in OpenAI's form, with kind, split, about and language beside the messages. Raises: ValueError for what is no conversation."
+    "JSON lines in OpenAI's form, our labels beside the messages. Raises: ValueError for what is no conversation."
     path, rows = Path(path), []
     if path.suffix != ".jsonl": raise ValueError(f"path ({path}) must end in .jsonl; try {path.with_suffix('.jsonl')}")
     for i, c in enumerate(conversations):
