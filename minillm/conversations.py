@@ -22,7 +22,7 @@ from .pydocs import Entry
 from .sources import _open_text, format_of
 from .tokenizer import chat_text
 
-# %% ../nbs/08a_conversations.ipynb #94bf2fc3
+# %% ../nbs/08a_conversations.ipynb #3d2629f8
 SPLITS = ("train", "test_seen", "val", "test") # read and asked about; read only; two sides that were never read
 OPEN_BOOK = ("open_page", "open_several", "open_detail") # Kinds whose answer stands in a passage of the prompt
 SKILLS = ("first_argument", "count", "last_word", "module", "import_line") # Their kinds begin with "skill_"
@@ -39,9 +39,7 @@ class Conversation:
     @property
     def answer(self)->str: return self.messages[-1]["content"]
 
-def turns(
-    *said:str, # By the user and the assistant in turn
-)->list[dict]: # Messages
+def turns(*said:str)->list[dict]: # messages, by the user and the assistant in turn
     return [dict(role=("user", "assistant")[i%2], content=text) for i, text in enumerate(said)]
 
 # %% ../nbs/08a_conversations.ipynb #2b92d8fa
@@ -67,8 +65,8 @@ def parameters_of(
     defaults = dict(zip(names[::-1], args.defaults[::-1])) | {n: d for n, d in zip(only, args.kw_defaults) if d}
     return names, only, {name: ast.unparse(d) for name, d in defaults.items()}, bool(args.vararg or args.kwarg)
 
-# %% ../nbs/08a_conversations.ipynb #d786975f
-_STATED = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning|Interrupt|Exit|Iteration)\b|\b[Rr]aises? (an? |the )?[`'*]*[A-Z]\w*[a-z]")
+# %% ../nbs/08a_conversations.ipynb #0f4db4e5
+_STATED = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning|Exit|Iteration)\b|\b[Rr]aises? (an? |the )?[`'*]*[A-Z]\w*[a-z]")
 _DENIED = re.compile(r"(?i)\bto rais|(\bnot|n't|\bnever|without|instead of|rather than)( \w+){0,4} rais|\bno \w*\s?error|"
                      r"\b(if|when|that|which|whether|any|unless|until)\b[^,;:]*\brais(e|es|ed|ing)\b|^if (it|they) ") # conditions
 _CODE = re.compile(r"[=#{]|>>>|::|->|--|\b(def|self)\b")
@@ -172,14 +170,16 @@ def without_passage(conversation:Conversation)->list[dict]: # messages up to the
     if not conversation.kind.startswith("open_"): return conversation.messages[:-1]
     return turns(conversation.messages[0]["content"].rpartition("\n\n")[2])
 
-# %% ../nbs/08a_conversations.ipynb #11f443e0
+# %% ../nbs/08a_conversations.ipynb #26b033f8
+_PLAIN = re.compile(r"""["'`]*\w(?!.*(->|---))""") # a summary that begins with words and holds no call
+
 def _family(entry): return entry.document.meta["module"].partition(".")[0]
 
 class _Shelf:
     "What an entry's neighbours are, whatever order they came in."
-    def __init__(self, found):
-        self.entries = sorted(found, key=lambda e: e.name)
-        self.names, self.siblings, self.alone = {e.name for e in self.entries}, defaultdict(list), defaultdict(list)
+    def __init__(self, found): # a list
+        self.entries = sorted((e for e in found if _PLAIN.match(e.summary)), key=lambda e: e.name)
+        self.names, self.siblings, self.alone = {e.name for e in found}, defaultdict(list), defaultdict(list)
         families, self.uses = defaultdict(set), Counter(map(short_name, self.entries))
         for e in self.entries:
             families[short_name(e)].add(_family(e))
@@ -236,7 +236,7 @@ def _closed(e, call, shelf, said, roll): # (kind, language, what is said in turn
 
 def _language(rng): return "es" if rng.random() < SPANISH else "en"
 
-# %% ../nbs/08a_conversations.ipynb #ded9cdf4
+# %% ../nbs/08a_conversations.ipynb #901e980e
 def _details(e, call, page, said, rng, language): # (question, answer) of those that the page answers
     defaults = (parameters_of(call) or ((), (), {}))[2] if call else {}
     told = [p for p in sorted(defaults) if defaults[p] != "None"] or sorted(defaults) # None would be right too often
@@ -271,8 +271,8 @@ def build_conversations(
     found:Iterable[Entry], # As pydocs.entries() gives them, in any order
     seed:int=1337,
 )->list[Conversation]: # About 20,000, in the order of the entries' names; no prompt twice, and none of train's in another split
-    "Questions about each entry, in several kinds and words; another entry elsewhere changes little."
-    shelf, made, first = _Shelf(found), [], {}
+    "Questions about each entry whose summary is plain text, in several kinds and words."
+    shelf, made, first = _Shelf(list(found)), [], {}
     for e in shelf.entries:
         call, said, roll = call_of(e), raised_sentence(e.document.text), lambda kind, e=e: Random(f"{seed} {kind} {e.name}")
         told = [*_closed(e, call, shelf, said, roll), _open(e, call, shelf, said, roll("open"))]
