@@ -28,13 +28,13 @@ from minillm.minigpt import GPTConfig, MiniGPT
 from minillm.nanogpt import NanoGPT, NanoGPTConfig
 from minillm.optim import OptimConfig
 from minillm.sft import (SFT_FLAGS, SFT_OPTIM, PackedBatches, SFTRun, Task, encode_conversation, encode_conversations, fine_tune,
-                         grade, mask_to_html, pack, packed_loss, resolve, respond, run_sft, score, segments, text_bits, token_f1, wilson)
+                         grade, pack, packed_loss, resolve, respond, run_sft, score, segments, text_bits, token_f1, wilson)
 from minillm.tokenizer import load_tokenizer, save_tokenizer
 from minillm.bpe import SPECIAL_TOKENS, Tokenizer
 
 LOSS = 1e-6  # parity.md, week 8
 LOGITS = 2e-5  # packed beside alone, on random weights; sums in another order
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
+PROPERTY = settings(deadline=None, derandomize=True, max_examples=40)
 BYTES = Tokenizer([*[name.encode() for name in SPECIAL_TOKENS], *[bytes([b]) for b in range(256)]], [],
                   {name: i for i, name in enumerate(SPECIAL_TOKENS)})
 END = BYTES.special_tokens["<|endoftext|>"]
@@ -44,6 +44,11 @@ SMALL = dict(vocab_size=len(BYTES), max_seq_len=96, n_layer=2, n_head=2, n_kv_he
 def small(seed=0, **changes):
     torch.manual_seed(seed)
     return MiniGPT(GPTConfig(**SMALL | changes)).eval()
+
+
+def loud(model): # weights so large that attention matters
+    for p in model.parameters(): p.data *= 4 if p.dim() == 2 else 1
+    return model
 
 
 def turn(*said): return [dict(role=("user", "assistant")[i % 2], content=text) for i, text in enumerate(said)]
@@ -113,13 +118,6 @@ def test_truncation_is_counted():
     assert "conversation 5: messages[0] has role 'assistant'" in told["reasons"][0]
 
 
-def test_the_mask_in_colour():
-    "The view shows every token once, what is asked in another colour, and no text becomes markup."
-    ids, mask, _ = encode_conversation(BYTES, turn("<b>", "<i>"), 96)
-    view = mask_to_html(BYTES, ids, mask)
-    assert view.count("<span") == len(ids) and view.count("#8fd19e") == sum(mask) and "<b>" not in view and "<i>" not in view
-
-
 # ---- packing -----------------------------------------------------------------------------------------------------------
 
 @PROPERTY
@@ -141,8 +139,8 @@ def test_pack_names_what_is_too_long():
 
 @pytest.mark.parametrize("attention", ["sdpa", "naive"])
 def test_neighbours_do_not_overhear(attention, capsys):
-    "Logits and gradients of a packed row are those of each conversation alone; without mask or positions they are not."
-    model, texts = small(attention=attention, max_seq_len=128), [[*ids, END] for ids, _ in examples(3)]
+    "Logits and gradients of a packed row are those of each conversation alone; without the mask they are not."
+    model, texts = loud(small(attention=attention, max_seq_len=128)), [[*ids, END] for ids, _ in examples(3)]
     x = torch.tensor([sum(texts, []) + [END]*4])
     positions, mask = segments(x, END)
     alone = torch.cat([model(torch.tensor([t])) for t in texts], 1)
@@ -150,7 +148,8 @@ def test_neighbours_do_not_overhear(attention, capsys):
     difference = (model(x, positions, mask)[:, :n] - alone).abs().max().item()
     with capsys.disabled(): print(f"\npacked beside alone, {attention}: {difference:.1e} (tolerance {LOGITS})")
     assert difference < LOGITS
-    for wrong in ((None, None), (positions, None), (None, mask)): assert (model(x, *wrong)[:, :n] - alone).abs().max() > 20*LOGITS
+    for wrong in ((None, None), (positions, None)): assert (model(x, *wrong)[:, :n] - alone).abs().max() > 20*LOGITS
+    assert (model(x, None, mask)[:, :n] - alone).abs().max() < LOGITS  # rotary positions know distances only
     grads = []
     for logits in (model(x, positions, mask)[:, :n], alone):
         model.zero_grad()
@@ -300,8 +299,8 @@ class Command:
         return int(line.split()[1])
 
     def __call__(self, out, *flags, stop_at=None, number=signal.SIGKILL):
-        args = ["--model", str(self.folder/"base"), "--out", str(out), "--data", str(self.folder/"chats.jsonl"), "--max-steps", "30",
-                "--micro-batch-size", "2", "--eval-every", "10", *flags]
+        args = ["--model", str(self.folder/"base"), "--out", str(out), "--data", str(self.folder/"chats.jsonl"), "--max-steps", "24",
+                "--micro-batch-size", "2", "--eval-every", "8", *flags]
         self.server.stdin.write("\t".join(args) + "\t\n")
         self.server.stdin.flush()
         pid = self.read("PID")
@@ -338,8 +337,8 @@ def artefacts(out):
 @pytest.mark.posix
 def test_killed_and_continued(command, capsys, tmp_path):
     "SIGKILL at any moment, and the run ends with the same bytes: weights, log of every loss, result."
-    moments = [0, 7, 19]
-    assert [command(tmp_path/"out", "--checkpoint-every-s", "0.03", stop_at=m) for m in moments] == [-signal.SIGKILL]*3
+    moments = [0, 14]
+    assert [command(tmp_path/"out", "--checkpoint-every-s", "0.03", stop_at=m) for m in moments] == [-signal.SIGKILL]*2
     assert command(tmp_path/"out", "--checkpoint-every-s", "0.03") == 0 and artefacts(tmp_path/"out") == artefacts(command.folder/"whole")
     with capsys.disabled(): print(f"\nsft killed after steps {moments}: not a byte differs")
 
@@ -399,14 +398,16 @@ def test_it_learns_to_answer(run):
     assert score(from_pretrained(run.out), load_tokenizer(run.out), asked)["sure"]["exact"] == 1.0
 
 
-def test_epochs_become_steps(run):
+def test_epochs_become_steps(run, monkeypatch):
     "Epochs, minutes and steps are one setting: told once, planned once; two of them are refused."
     run_sft(replace(run, max_steps=None, epochs=1.5))
     n_rows = len(PackedBatches(encode_conversations(BYTES, some(38), 96)[0], 96, 2, end=END).rows(0))
     steps = json.loads((run.out/"training/plan.json").read_text())["max_steps"]
     assert abs(steps - math.ceil(1.5*n_rows/2)) <= 2
-    run_sft(replace(run, max_steps=None, minutes=1e-4, out=run.out.parent/"short"))
-    assert json.loads((run.out.parent/"short/training/plan.json").read_text())["max_steps"] == 20
+    def measured(model, micro_batch, optim, config, loss): return 0.25 + 0*loss(model, *micro_batch).item()
+    monkeypatch.setattr("minillm.sft.seconds_per_step", measured)
+    run_sft(replace(run, max_steps=None, minutes=0.1, out=run.out.parent/"short"))
+    assert json.loads((run.out.parent/"short/training/plan.json").read_text())["max_steps"] == 24
     with pytest.raises(ValueError, match=r"epochs \(1.0\) and max_steps \(3\) both say how long"): run_sft(replace(run, epochs=1.0))
 
 
