@@ -178,12 +178,12 @@ class PackedBatches:
                 raise ValueError(f"{name} ({state.get(name)}) of the position is {getattr(self, name)} here: another stream")
         self.epoch, self.index = state["epoch"], state["index"]
 
-# %% ../nbs/08b_sft.ipynb #95f420ca
+# %% ../nbs/08b_sft.ipynb #a7ef8020
 def packed_loss(end:int)->Callable[[nn.Module, Tensor, Tensor], Tensor]: # loss(model, x, y), nats per asked token
     "Next-token loss where each conversation of a row is alone."
     def loss(model, x, y):
-        logits = model(x, *segments(x, end))
-        return F.cross_entropy(logits.flatten(0, 1), y.flatten())
+        logits, asked = model(x, *segments(x, end)), y != -100
+        return F.cross_entropy(logits[asked], y[asked]) # a softmax over V only where it is asked for
     return loss
 
 # %% ../nbs/08b_sft.ipynb #78c018ec
