@@ -1,0 +1,82 @@
+"The graders of notebook 10a reject planted mistakes and accept right answers written anew."
+import math
+
+import pytest
+
+from minillm.exercises.grading import find, verdict
+
+
+def log_likelihood(scores, comparisons):
+    total = 0.0
+    for winner, loser in comparisons:
+        gap = scores[winner] - scores[loser]
+        total -= math.log(1 + math.exp(-gap)) if gap > -700 else -gap
+    return total
+
+
+def wilson(wins, n, z):
+    if n == 0: return 0.0, 1.0
+    # the two roots of (p - q)**2 = z**2 q (1 - q)/n in q
+    p = wins / n
+    a, b, c = 1 + z * z / n, -(2 * p + z * z / n), p * p
+    root = math.sqrt(max(0, b * b - 4 * a * c))
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def all_pairs(scores, margin):
+    n = len(scores)
+    rows = [(-(scores[i] - scores[j]), i, j) for i in range(n) for j in range(n) if i != j and scores[i] - scores[j] >= margin]
+    return [(i, j) for _, i, j in sorted(rows)]
+
+
+def both_orders(first, second):
+    points = dict(first=1, second=-1, tie=0)
+    for_a = [points[x] - points[y] for x, y in zip(first, second)]
+    return sum(0.5 + 0.25 * s if abs(s) == 2 else 0.5 for s in for_a) / len(first)
+
+
+def balance(differences):
+    keep = []
+    for d in set(map(abs, differences)):
+        plus, minus = ([i for i, x in enumerate(differences) if x == s] for s in (d, -d))
+        n = min(len(plus), len(minus))
+        keep += plus[:n] + (minus[:n] if d else [])
+    return sorted(keep)
+
+
+RIGHT = {1: log_likelihood, 2: wilson, 3: all_pairs, 4: both_orders, 5: balance}
+WRONG = {
+    1: [lambda s, c: -sum(math.log1p(math.exp(-(s[i] - s[j]))) for i, j in c),  # overflows
+        lambda s, c: sum(min(g, 0) - math.log1p(math.exp(-abs(g))) for g in (s[j] - s[i] for i, j in c)),  # winner and loser exchanged
+        lambda s, c: log_likelihood(s, c) / max(1, len(c)),  # the mean
+        lambda s, c: -log_likelihood(s, c)],  # the loss
+    2: [lambda w, n, z: (w / n - z * math.sqrt(w / n * (1 - w / n) / n), w / n + z * math.sqrt(w / n * (1 - w / n) / n)) if n else (0, 1),  # Wald's
+        lambda w, n, z: wilson(w, max(n, 1), z),  # nothing is known of nothing
+        lambda w, n, z: wilson(int(w), n, z),  # half a win lost
+        lambda w, n, z: wilson(w, n, 1.96)],  # always the same z
+    3: [lambda s, m: [p for p in all_pairs(s, m) if s[p[0]] - s[p[1]] > m],  # the margin itself
+        lambda s, m: sorted(all_pairs(s, m)),  # by places
+        lambda s, m: all_pairs(s, m)[::-1],  # smallest first
+        lambda s, m: [p for p in all_pairs(s, m) if s[p[0]] == max(s)]],  # against the best alone
+    4: [lambda a, b: sum(x == "first" for x in a) / len(a),  # one order
+        lambda a, b: (both_orders(a, b) + sum(x == y == "first" for x, y in zip(a, b)) / len(a)),  # the place won
+        lambda a, b: sum((x == "first") + (y == "second") for x, y in zip(a, b)) / (2 * len(a)),  # votes added, ties as losses
+        lambda a, b: sum((2 + (x == "first") - (x == "second") + (y == "second") - (y == "first")) / 4 for x, y in zip(a, b)) / len(a),  # mean
+        lambda a, b: sum(x == "first" and y == "second" for x, y in zip(a, b)) / len(a)],  # a tie is a loss
+    5: [lambda d: list(range(len(d))),  # all
+        lambda d: [i for i in balance(d) if d[i]],  # zeros dropped
+        lambda d: [i for i, x in enumerate(d) if -x in d],  # a partner for many
+        lambda d: sorted(len(d) - 1 - i for i in balance(d[::-1]))],  # the latest
+}
+
+
+@pytest.mark.parametrize("number", RIGHT)
+def test_a_right_answer_is_accepted(number):
+    "An independent solution passes."
+    assert verdict(find(f"10a.{number}"), RIGHT[number]) == (True, "right")
+
+
+@pytest.mark.parametrize("number, index", [(k, i) for k, answers in WRONG.items() for i in range(len(answers))])
+def test_a_wrong_answer_is_rejected(number, index):
+    "A planted mistake fails."
+    assert not verdict(find(f"10a.{number}"), WRONG[number][index])[0]
