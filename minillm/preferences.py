@@ -5,21 +5,26 @@
 # %% auto #0
 __all__ = ['KINDS', 'EVASIVE', 'RUDE', 'FEATURES', 'RULE', 'fit_bradley_terry', 'Pair', 'build_pairs', 'win_rate',
            'accuracy_by_kind', 'longer_wins', 'repetition', 'answer_features', 'feature_differences', 'balance_lengths',
-           'token_f1', 'rule_score', 'rank_answers', 'sample_answers', 'on_policy_pairs', 'read_pairs', 'write_pairs']
+           'rule_score', 'rank_answers', 'sample_answers', 'on_policy_pairs', 'read_pairs', 'write_pairs']
 
-# %% ../nbs/10a_preferences.ipynb #cc1b2f21
-import gzip, json, math, random, re
+# %% ../nbs/10a_preferences.ipynb #e3caa439
+import json, math, re, zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
+from .conversations import _READ, ask, ask_what, passage_of, take
 from .generate import SamplingConfig, generate
 from .metrics import bootstrap
 from .nanogpt import write_atomic
 from .pydocs import Entry
+from .sft import token_f1
+from .sources import format_of
 from .tokenizer import apply_chat_template, chat_text
 
 # %% ../nbs/10a_preferences.ipynb #2ef2b50c
@@ -59,7 +64,7 @@ class Pair:
     split:str="train" # "train", "val", "test_seen" or "test"
     about:str="" # Name of the entry asked about, if any
 
-# %% ../nbs/10a_preferences.ipynb #a8a0cb87
+# %% ../nbs/10a_preferences.ipynb #b996c83b
 KINDS = dict(sibling=32, offtopic=18, repeated=16, truncated=15, evasive=12, rude=7) # drawn in these shares
 EVASIVE = ("I am not sure.", "It does what its name says.", "There are several answers to that.",
     "That depends on many things, and I would rather not commit myself without knowing your program.",
@@ -68,13 +73,9 @@ EVASIVE = ("I am not sure.", "It does what its name says.", "There are several a
 RUDE = ("What a silly question.", "Read the manual, it is not hard.", "Stop wasting my time.",
     "Why do you bother me with this, when anybody else could have looked it up in a minute?",
     "Everybody knows that, except you as it seems; maybe programming is simply not for you.")
-_QUESTIONS = {"class": ("What is {}?", "What is the class {} for?", "Explain {}."),
-    "module": ("What is the module {} for?", "What is {}?"),
-    "": ("What does {} do?", "What is {} for?", "Explain {}.", "Tell me what {} does.")}
-
 def _nearest(entry, others, rng, k=8): # one of the k whose summaries are nearest in length
     gap = lambda other: (abs(len(other.summary) - len(entry.summary)), other.name)
-    return rng.choice(sorted(others, key=gap)[:k])
+    return take(sorted(others, key=gap)[:k], 1, rng)[0]
 
 def _worse(kind, entry, siblings, elsewhere, rng): # (kind, text, the entry it belongs to or None)
     words = entry.summary.split()
@@ -84,14 +85,14 @@ def _worse(kind, entry, siblings, elsewhere, rng): # (kind, text, the entry it b
     if kind in ("sibling", "offtopic"):
         other = _nearest(entry, siblings if kind == "sibling" else elsewhere, rng)
         return kind, other.summary, other
-    if kind == "truncated": words = words[:max(3, int(len(words)*rng.uniform(0.3, 0.7)))]
-    elif kind == "evasive": words = [rng.choice(EVASIVE)]
-    elif kind == "rude": words = [rng.choice(RUDE)]
+    if kind == "truncated": words = words[:max(3, int(len(words)*(0.3 + 0.4*rng.random())))]
+    elif kind == "evasive": words = take(EVASIVE, 1, rng)
+    elif kind == "rude": words = take(RUDE, 1, rng)
     elif rng.random() < 0.5: words = words*2
-    else: words = words[:rng.randint(2, max(3, len(words)//2))]*rng.randint(2, 4)
+    else: words = words[:take(range(2, 1 + max(3, len(words)//2)), 1, rng)[0]]*take((2, 3, 4), 1, rng)[0]
     return kind, " ".join(words), None
 
-# %% ../nbs/10a_preferences.ipynb #2c404005
+# %% ../nbs/10a_preferences.ipynb #4022cd32
 def build_pairs(
     found:Iterable[Entry], # Of pydocs.entries
     seed:int=1337,
@@ -108,16 +109,17 @@ def build_pairs(
         families[e.split, meta(e)["module"], meta(e)["kind"]].append(e)
         sides[e.split].append(e)
     for e in found:
-        rng, side = random.Random(f"pair {seed} {e.name}"), sides[e.split]
+        rng, side = Random(f"pair {seed} {e.name}"), sides[e.split]
         siblings = [s for s in families[e.split, meta(e)["module"], meta(e)["kind"]] if s.name != e.name]
-        elsewhere = [o for o in rng.sample(side, min(60, len(side))) if meta(o)["module"] != meta(e)["module"]]
-        kind, worse, other = _worse(rng.choices(*zip(*KINDS.items()))[0], e, siblings, elsewhere, rng)
-        ask = rng.choice(_QUESTIONS.get(meta(e)["kind"], _QUESTIONS[""])).format(e.name)
+        drawn, roll = [side[int(rng.random()*len(side))] for _ in range(60)], rng.random()*sum(KINDS.values())
+        elsewhere = [o for o in drawn if meta(o)["module"] != meta(e)["module"]]
+        kind = next(k for k, top in zip(KINDS, accumulate(KINDS.values())) if roll < top)
+        kind, worse, other = _worse(kind, e, siblings, elsewhere, rng)
+        question = ask_what(e, rng)
         if rng.random() < open_book:
-            read = [e, other] if kind == "sibling" else [e]
-            rng.shuffle(read)
-            ask = "\n\n".join([*(f"{p.name}\n{p.summary}" for p in read), ask])
-        pairs.append(Pair([dict(role="user", content=ask)], e.summary, worse, kind, e.split, e.name))
+            both = "\n\n".join(f"{p.name}\n{p.summary}" for p in take([e, other], 2, rng)) if kind == "sibling" else ""
+            question = ask("passage", rng, passage=both or passage_of(e), question=question)
+        pairs.append(Pair([dict(role="user", content=question)], e.summary, worse, kind, e.split, e.name))
     return pairs
 
 # %% ../nbs/10a_preferences.ipynb #9fb5d569
@@ -194,18 +196,18 @@ def feature_differences(
 )->np.ndarray: # (N, F) chosen minus rejected
     return np.array([answer_features(p.prompt, p.chosen) - answer_features(p.prompt, p.rejected) for p in pairs])
 
-# %% ../nbs/10a_preferences.ipynb #a34fc2ea
+# %% ../nbs/10a_preferences.ipynb #b834ad20
 def balance_lengths(
     pairs:Sequence[Pair],
     seed:int=1337,
-    width:float=0.1, # Of a bin of |ln(length chosen / length rejected)|
+    width:float=0.02, # Of a bin of |ln(length chosen / length rejected)|
     within_kinds:bool=False, # In every kind by itself; a kind that is always longer then vanishes
 )->list[Pair]: # A part of them, in their order
     """As many pairs whose better answer is longer as pairs whose better answer is shorter, for every ratio and split.
 
     Raises: ValueError for a width that is not positive, and for an empty answer.
     """
-    if not width > 0: raise ValueError(f"width ({width}) must be positive; try 0.1")
+    if not width > 0: raise ValueError(f"width ({width}) must be positive; try 0.02")
     bins, keep = defaultdict(lambda: ([], [])), set()
     for i, p in enumerate(pairs):
         if not p.chosen or not p.rejected: raise ValueError(f"pair {i} ({p.about or p.kind}) has an empty answer; drop it first")
@@ -213,21 +215,11 @@ def balance_lengths(
         key = p.split, p.kind if within_kinds else "", int(abs(ratio)/width)
         if ratio: bins[key][ratio < 0].append(i)
         else: keep.add(i)
-    rng = random.Random(seed)
+    rng = Random(seed)
     for key in sorted(bins):
         n = min(map(len, bins[key]))
-        for side in bins[key]: keep.update(rng.sample(side, n))
+        for side in bins[key]: keep.update(take(side, n, rng))
     return [p for i, p in enumerate(pairs) if i in keep]
-
-# %% ../nbs/10a_preferences.ipynb #8618936e
-def token_f1(
-    answer:str,
-    reference:str,
-)->float: # 0 to 1
-    "Harmonic mean of precision and recall over words. Source: [@rajpurkar2016squad]"
-    a, b = answer.lower().split(), reference.lower().split()
-    if not a or not b: return float(a == b)
-    return 2*sum((Counter(a) & Counter(b)).values())/(len(a) + len(b))
 
 # %% ../nbs/10a_preferences.ipynb #254cdb3f
 RULE = """score = token F1 against the reference
@@ -336,47 +328,22 @@ def _pair(row):
     about = {name: str(row.get(name) or default) for name, default in (("kind", kind), ("split", "train"), ("about", ""))}
     return Pair(prompt, chosen["content"], rejected["content"], **about)
 
-# %% ../nbs/10a_preferences.ipynb #630dcf90
-def _elements(text): # (line, element) of a JSON list
-    decode, gap, line, at = json.JSONDecoder().raw_decode, re.compile(r"[\s,]*"), 1, text.find("[") + 1
-    if text[:at].strip() != "[": raise ValueError("the file holds no list; objects one a line go into .jsonl")
-    last = 0
-    while (start := gap.match(text, at).end()) < len(text) and text[start] != "]":
-        line, last = line + text.count("\n", last, start), start
-        value, at = decode(text, start)
-        yield line, value
-    if start >= len(text): raise ValueError("the file ends before its list does")
-
-def _rows(path): # (line, what stands there); where that cannot be read, a ValueError in its place
-    if path.suffix == ".parquet":
-        from pyarrow.parquet import ParquetFile
-        found = (row for part in ParquetFile(path).iter_batches() for row in part.to_pylist())
-        yield from enumerate(found, 1)
-    elif path.suffix == ".json":
-        line = 1
-        try:
-            for line, value in _elements(path.read_text(encoding="utf-8-sig")): yield line, value
-        except ValueError as e: yield line, ValueError(f"unreadable from here on ({e})")
-    else:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f:
-            for line, text in enumerate(f, 1):
-                if not text.strip(): continue
-                try: value = json.loads(text.decode("utf-8-sig"))
-                except (ValueError, RecursionError) as e: value = ValueError(f"not JSON ({getattr(e, 'msg', e)})")
-                yield line, value
-
+# %% ../nbs/10a_preferences.ipynb #a91eb76e
 def read_pairs(
-    path:str|Path, # .json, .jsonl, .jsonl.gz or .parquet: Anthropic HH, UltraFeedback, prompt/chosen/rejected
-)->tuple[list[Pair], list[str]]: # (pairs, what was left out: "file:line: reason"; of .parquet the row)
-    "Raises: ValueError for a file of another kind; OSError."
-    path, pairs, problems = Path(path), [], []
-    if not path.name.endswith((".json", ".jsonl", ".jsonl.gz", ".parquet")):
-        raise ValueError(f"path ({path}) must end in .json, .jsonl, .jsonl.gz or .parquet; convert it first")
-    for line, row in _rows(path):
-        try:
-            if isinstance(row, ValueError): raise row
-            pairs.append(_pair(row))
-        except ValueError as e: problems.append(f"{path.name}:{line}: {e}")
+    path:str|Path, # .jsonl .json .csv or .parquet, also packed: Anthropic HH, UltraFeedback, prompt/chosen/rejected
+)->tuple[list[Pair], list[str]]: # (pairs, what was left out: "file:line: reason"; of Parquet the row)
+    "Raises: ValueError for another kind of file; FileNotFoundError."
+    path, pairs, problems, line = Path(path), [], [], 0
+    if not path.exists(): raise FileNotFoundError(f"{path} does not exist")
+    if format_of(path) not in _READ: raise ValueError(f"{path} has no reader; known are {' '.join(_READ)}")
+    try:
+        for line, row in _READ[format_of(path)](path):
+            try:
+                if isinstance(row, ValueError): raise row
+                pairs.append(_pair(row))
+            except ValueError as e: problems.append(f"{path.name}:{line}: {e}")
+    except (ValueError, OSError, EOFError, zlib.error) as e: # the file itself is damaged
+        problems.append(f"{path.name}:{line + 1}: {str(e).splitlines()[0]}; the rest is not read")
     return pairs, problems or ([] if pairs else [f"{path.name}: holds no row"])
 
 # %% ../nbs/10a_preferences.ipynb #8471b478

@@ -14,13 +14,10 @@ def log_likelihood(scores, comparisons):
     return total
 
 
-def wilson(wins, n, z):
-    if n == 0: return 0.0, 1.0
-    # the two roots of (p - q)**2 = z**2 q (1 - q)/n in q
-    p = wins / n
-    a, b, c = 1 + z * z / n, -(2 * p + z * z / n), p * p
-    root = math.sqrt(max(0, b * b - 4 * a * c))
-    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+def by_prompt(prompts, outcomes):
+    if not prompts: return 0.5, 0
+    means = [sum(o for q, o in zip(prompts, outcomes) if q == p) / prompts.count(p) for p in sorted(set(prompts))]
+    return sum(means) / len(means), len(means)
 
 
 def all_pairs(scores, margin):
@@ -44,16 +41,17 @@ def balance(differences):
     return sorted(keep)
 
 
-RIGHT = {1: log_likelihood, 2: wilson, 3: all_pairs, 4: both_orders, 5: balance}
+RIGHT = {1: log_likelihood, 2: by_prompt, 3: all_pairs, 4: both_orders, 5: balance}
 WRONG = {
     1: [lambda s, c: -sum(math.log1p(math.exp(-(s[i] - s[j]))) for i, j in c),  # overflows
         lambda s, c: sum(min(g, 0) - math.log1p(math.exp(-abs(g))) for g in (s[j] - s[i] for i, j in c)),  # winner and loser exchanged
         lambda s, c: log_likelihood(s, c) / max(1, len(c)),  # the mean
         lambda s, c: -log_likelihood(s, c)],  # the loss
-    2: [lambda w, n, z: (w / n - z * math.sqrt(w / n * (1 - w / n) / n), w / n + z * math.sqrt(w / n * (1 - w / n) / n)) if n else (0, 1),  # Wald's
-        lambda w, n, z: wilson(w, max(n, 1), z),  # nothing is known of nothing
-        lambda w, n, z: wilson(int(w), n, z),  # half a win lost
-        lambda w, n, z: wilson(w, n, 1.96)],  # always the same z
+    2: [lambda p, o: (sum(o) / len(o), len(set(p))) if p else (0.5, 0),  # every pair counts
+        lambda p, o: (sum(dict(zip(p, o)).values()) / len(set(p)), len(set(p))) if p else (0.5, 0),  # the last pair of each
+        lambda p, o: (by_prompt(p, o)[0], len(p)),  # pairs counted as prompts
+        lambda p, o: by_prompt(p, o) if p else (0, 0),  # nothing is no defeat
+        lambda p, o: by_prompt(p, [round(x + 0.01) for x in o])],  # a tie is a win
     3: [lambda s, m: [p for p in all_pairs(s, m) if s[p[0]] - s[p[1]] > m],  # the margin itself
         lambda s, m: sorted(all_pairs(s, m)),  # by places
         lambda s, m: all_pairs(s, m)[::-1],  # smallest first

@@ -1,7 +1,7 @@
-"Exercises of notebook 10a: likelihood, an interval, pairs from a ranking, a judge asked twice, lengths in balance."
+"Exercises of notebook 10a: likelihood, one opinion a prompt, pairs from a ranking, a judge asked twice, lengths in balance."
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 
 from minillm.exercises.grading import Exercise
 
@@ -11,11 +11,10 @@ def log_likelihood(scores, comparisons):
     return sum(min(g, 0) - math.log1p(math.exp(-abs(g))) for g in gaps)
 
 
-def wilson(wins, n, z):
-    if not n: return 0, 1
-    p, shrink = wins / n, 1 + z * z / n
-    centre, half = (p + z * z / (2 * n)) / shrink, z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
-    return centre - half, centre + half
+def by_prompt(prompts, outcomes):
+    of = defaultdict(list)
+    for prompt, outcome in zip(prompts, outcomes): of[prompt].append(outcome)
+    return (sum(sum(v) / len(v) for v in of.values()) / len(of), len(of)) if of else (0.5, 0)
 
 
 def all_pairs(scores, margin):
@@ -45,12 +44,12 @@ def comparisons():
         yield [rng.uniform(-4, 4) for _ in range(n)], [tuple(rng.sample(range(n), 2)) for _ in range(rng.randint(1, 9))]
 
 
-def counts():
+def opinions():
     rng = random.Random(1)
-    yield from ((0, 0, 1.96), (1, 1, 1.96), (0, 1, 1.96), (1, 2, 1.96), (0.5, 1, 1.0), (30, 30, 1.96), (2.5, 7, 1.645))
+    yield from (([], []), (["a"], [1]), (["a", "b"], [1, 0]), (["a", "a"], [1, 0]), (["a", "a", "b"], [1, 1, 0]), (["a", "b", "a"], [0.5, 0, 1]))
     for _ in range(20):
-        n = rng.randint(1, 400)
-        yield rng.randint(0, 2 * n) / 2, n, rng.choice((1.0, 1.645, 1.96, 2.576))
+        n = rng.randint(1, 12)
+        yield [rng.choice("abcd") for _ in range(n)], [rng.choice((0, 0.5, 1)) for _ in range(n)]
 
 
 def rankings():
@@ -78,8 +77,8 @@ EXERCISES = {
     1: Exercise(log_likelihood, comparisons, ["Each comparison adds ln sigma(winner's score - loser's).",
                                               "ln sigma(g) = -ln(1 + e^-g), and e^2000 overflows: use the sign of g.",
                                               "min(g, 0) - log1p(exp(-|g|)) is the same for both signs."]),
-    2: Exercise(wilson, counts, ["Compute p, then 1 + z*z/n, by which both parts are divided.", "n = 0 comes first: (0, 1).",
-                                 "Under the root stands z*z/(4*n*n), outside it z."]),
+    2: Exercise(by_prompt, opinions, ["Gather the outcomes of each prompt first.", "A prompt's opinion is the mean of its outcomes.",
+                                      "Then the mean over prompts; without any, (0.5, 0)."]),
     3: Exercise(all_pairs, rankings, ["Every two different places, in both directions; margin decides.", "A difference equal to margin counts.",
                                       "Sort by (-difference, (better, worse))."]),
     4: Exercise(both_orders, verdicts, ["In `second`, answer A stands at the second place.", "A wins with 'first' in first and 'second' in second.",
