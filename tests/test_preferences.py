@@ -86,8 +86,8 @@ def test_scores_are_those_of_torch_and_of_zermelo(n, seed):
 
 def test_two_sides_have_a_closed_form():
     "The difference of two scores is the logarithm of the odds; with a ridge the slope of the penalised likelihood is zero."
-    for w, l in ((8, 2), (1, 1), (1, 999)):
-        assert math.isclose(fit_bradley_terry(np.array([[1.0], [-1.0]]), (w, l), ridge=0)[0], math.log(w / l), abs_tol=1e-9)
+    for won, lost in ((8, 2), (1, 1), (1, 999)):
+        assert math.isclose(fit_bradley_terry(np.array([[1.0], [-1.0]]), (won, lost), ridge=0)[0], math.log(won / lost), abs_tol=1e-9)
     weight = fit_bradley_terry(np.ones((5, 1)), ridge=0.1)[0]
     assert math.isclose(5 / (1 + math.exp(weight)), 0.1 * weight, rel_tol=1e-6)
 
@@ -236,7 +236,9 @@ def test_balanced_lengths(rows, within):
 
 def test_no_judge_of_lengths_beats_a_coin(pairs):
     "A judge fitted to a hundred steps of the ratio on training pairs is above one half on all held-out pairs, and not on the balanced ones."
-    def seen(p, steps=np.linspace(-3, 3, 100)):
+    steps = np.linspace(-3, 3, 100)
+
+    def seen(p):
         x = math.log(len(p.chosen) / len(p.rejected))
         return (x > steps).astype(float) - (-x > steps)
     rows = []
