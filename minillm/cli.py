@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/25b_cli.ipynb #815c86d6
+# %% ../nbs/25b_cli.ipynb #92313720
 VERBS = {
     "tour": ("minillm.tour", "TourConfig", "run_tour", "text to a trained model and report.html, in minutes"),
     "corpus": ("minillm.corpus", "CorpusConfig", "build_corpus", "week 2: files, archives, dumps and pages to a clean corpus"),
@@ -22,6 +22,8 @@ VERBS = {
     "tokenize": ("minillm.tokenizer", "TokenizeRun", "run_tokenize", "week 3: show how a tokenizer cuts a text"),
     "shards": ("minillm.shards", "ShardsRun", "run_shards", "week 5: a corpus and a tokenizer to token files"),
     "pretrain": ("minillm.train", "PretrainRun", "run_pretrain", "week 5: token files to a model directory"),
+    "sft": ("minillm.lora", "FineTuneRun", "run_finetune", "week 8: teach a model directory to answer; --rank: as an adapter"),
+    "dpo": ("minillm.dpo", "DPORun", "run_dpo", "week 10: teach it to prefer the better of two answers"),
     "nanogpt": ("minillm.cli", "NanoGPTRun", "run_nanogpt", "week 1: train the small GPT on the characters of a file"),
     "generate": ("minillm.cli", "GenerateRun", "run_generate", "week 4: continue a text with a model directory"),
     "chat": ("minillm.cli", "ChatRun", "run_chat", "week 4: talk to a model directory in the terminal"),
@@ -38,7 +40,7 @@ def usage()->str:
     return (f"minillm {__version__}: build a language model from nothing\n\n"
             f"usage: minillm VERB [--help] [options]\n\n{verbs}")
 
-# %% ../nbs/25b_cli.ipynb #c4430811
+# %% ../nbs/25b_cli.ipynb #9de45261
 WEEKS = [ # Notebook, what it is about, memory it needs in GiB, extras it needs, extras it shows when they are there
     ("00a_orientation", "the stack, the vocabulary, the embedded corpus", 2, ("course",), ("hf",)),
     ("00b_attention", "attention and a Transformer encoder", 2, ("course",), ()),
@@ -61,6 +63,11 @@ WEEKS = [ # Notebook, what it is about, memory it needs in GiB, extras it needs,
     ("05d_checkpoints", "killed, and not a bit lost", 2, ("course",), ()),
     ("05e_tracking", "what a run writes down", 2, ("course",), ("track",)),
     ("05f_pretrain", "the trainer", 2, ("course",), ("hf", "scale")),
+    ("08a_conversations", "twenty thousand questions and answers", 2, ("course",), ("hf",)),
+    ("08b_sft", "a loss on answers only", 2, ("course",), ("hf",)),
+    ("08c_lora", "adapters by hand, in peft's format", 2, ("course",), ("hf",)),
+    ("10a_preferences", "which of two answers is better", 2, ("course",), ("hf",)),
+    ("10b_dpo", "preferences without a reward model", 2, ("course",), ("hf",)),
     ("23_report", "a page from what the runs measured", 1, ("course",), ()),
     ("25a_tour", "the whole course as one command", 1, ("course",), ()),
     ("25b_cli", "every stage as a verb", 1, ("course",), ()),
@@ -319,7 +326,7 @@ def mended(
     if not isinstance(error, OSError) or error.errno not in MENDS: return str(error)
     return f"{error.filename or ''}{': ' if error.filename else ''}{error.strerror}; {MENDS[error.errno]}"
 
-# %% ../nbs/25b_cli.ipynb #ecb6080b
+# %% ../nbs/25b_cli.ipynb #da109f7c
 def main(
     argv:list[str]|None=None, # None: the command line
 )->int: # Exit code: 0 done, 2 something the user can mend, 130 stopped
@@ -336,7 +343,7 @@ def main(
         result = call(verb, rest)
         return say(result, 0) if isinstance(result, Path) else 0
     except KeyboardInterrupt as e:
-        how = "; the same command goes on from here"*(verb in ("tour", "corpus", "pretrain"))
+        how = "; the same command goes on from here"*(verb in ("tour", "corpus", "pretrain", "sft", "dpo"))
         return say(f"\nminillm {verb}: {str(e) or 'stopped'}{how}", 130)
     except BrokenPipeError: # whoever read our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
