@@ -851,7 +851,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'minillm.tour.TourConfig': ('tour.html#tourconfig', 'minillm/tour.py'),
                               'minillm.tour.TourConfig.__post_init__': ('tour.html#tourconfig.__post_init__', 'minillm/tour.py'),
                               'minillm.tour.TourConfig.as_json': ('tour.html#tourconfig.as_json', 'minillm/tour.py'),
-                              'minillm.tour._spread': ('tour.html#_spread', 'minillm/tour.py'),
                               'minillm.tour.align_model': ('tour.html#align_model', 'minillm/tour.py'),
                               'minillm.tour.check_space': ('tour.html#check_space', 'minillm/tour.py'),
                               'minillm.tour.inventory': ('tour.html#inventory', 'minillm/tour.py'),

@@ -7,14 +7,16 @@ __all__ = ['QUESTIONS', 'STAGES', 'TourConfig', 'inventory', 'write_inventory', 
            'write_tokens', 'text_bytes', 'train_model', 'sample_text', 'write_samples', 'write_lessons', 'teach_model',
            'align_model', 'write_answers', 'write_report', 'Stage', 'is_done', 'run_stage', 'check_space', 'run_tour']
 
-# %% ../nbs/25a_tour.ipynb #6f3f11f0
+# %% ../nbs/25a_tour.ipynb #a730ea6c
 import errno, html, math, shlex, shutil, string, time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from glob import glob
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from torch import nn
@@ -153,26 +155,26 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #3418b67e
+# %% ../nbs/25a_tour.ipynb #ba4e2600
 QUESTIONS = ("what", "unknown", "open_page", "open_several", "open_absent", "skill_first_argument", "skill_count", "skill_last_word",
              "skill_module", "skill_import_line") # One of each kind, about modules that no stage has seen
-
-def _spread(items, n): return items[::max(1, len(items)//n)][:n]
 
 def write_lessons(cfg:TourConfig):
     "Stage `lessons`: lessons/conversations.jsonl, pairs.jsonl, and ten questions about unseen modules in questions.json."
     tokenizer, T, found = load_tokenizer(cfg.out/"tokenizer"), PRESETS[cfg.preset]["max_seq_len"], entries(documents())
+    talks, pairs = ({split: [x for x in made if x.split == split] for split in ("train", "val", "test")}
+                    for made in (build_conversations(found), build_pairs(found)))
     fits = lambda messages: len(apply_chat_template(tokenizer, messages)[0]) <= T - 16
-    talks = {split: [c for c in build_conversations(found) if c.split == split] for split in ("train", "val", "test")}
-    told = [c for split, n in (("train", 3000), ("val", 100)) for c in _spread(talks[split], math.ceil(n*cfg.minutes)) if fits(c.messages)]
-    write_conversations(cfg.out/"lessons/conversations.jsonl", told)
-    pairs = [(split, [p for p in build_pairs(found) if p.split == split]) for split in ("train", "val")]
-    write_pairs(cfg.out/"lessons/pairs.jsonl", [p for split, some in pairs for p in _spread(some, math.ceil(300*cfg.minutes) + 16) if all(
-        fits([*p.prompt, dict(role="assistant", content=answer)]) for answer in (p.chosen, p.rejected))])
+    both_fit = lambda p: all(fits([*p.prompt, dict(role="assistant", content=answer)]) for answer in (p.chosen, p.rejected))
+    some = lambda items, n, fit: list(islice(filter(fit, Random(cfg.seed).sample(items, len(items))), math.ceil(n)))
+    write_conversations(cfg.out/"lessons/conversations.jsonl", [c for split, n in (("train", 3000), ("val", 100)) for c in some(
+        talks[split], n*cfg.minutes + 8, lambda c: fits(c.messages))])
+    write_pairs(cfg.out/"lessons/pairs.jsonl", [p for split, n in (("train", 300), ("val", 60)) for p in some(
+        pairs[split], n*cfg.minutes + 8, both_fit)])
     asked = [next((c for c in talks["test"] if c.kind == kind and c.language == "en" and fits(c.messages)), None) for kind in QUESTIONS]
     write_atomic(cfg.out/"lessons/questions.json", [dict(kind=c.kind, messages=c.messages) for c in asked if c])
 
-# %% ../nbs/25a_tour.ipynb #3f1c6b31
+# %% ../nbs/25a_tour.ipynb #547c80af
 def teach_model(cfg:TourConfig):
     "Stage `sft`: sft/, the base after the conversations."
     run_sft(SFTRun(cfg.out/"base", cfg.out/"sft", str(cfg.out/"lessons/conversations.jsonl"), minutes=cfg.minutes/4, seed=cfg.seed,
@@ -184,7 +186,7 @@ def align_model(cfg:TourConfig):
 
 def write_answers(cfg:TourConfig):
     "Stage `answers`: answers/answers.json, the same ten questions asked of base, SFT and DPO models."
-    asked, said = read_json(cfg.out/"lessons/questions.json"), {}
+    asked, said = read_json(cfg.out/"lessons/questions.json", list), {}
     for name in ("base", "sft", "dpo"):
         model, tokenizer = from_pretrained(cfg.out/name, "float32"), load_tokenizer(cfg.out/name)
         said[name] = respond(model, tokenizer, [q["messages"][:-1] for q in asked], 40)

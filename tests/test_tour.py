@@ -1,6 +1,7 @@
 "The tour: resumable, honest about its folder, and never more than a line of complaint."
 import dataclasses
 import errno
+import html
 import html.parser
 import json
 import math
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from minillm import cli, tour, train
+from minillm import cli, sft, tour, train
 from minillm.checkpoints import latest_checkpoint
 from minillm.shards import file_sha256
 from minillm.tour import STAGES, TourConfig, is_done, run_tour
@@ -23,6 +24,14 @@ from minillm.tour import STAGES, TourConfig, is_done, run_tour
 WORDS = "value name file list item string number function module object error first last path line key index".split()
 RANDOM = random.Random(7)
 TEXT = "".join(f"def {RANDOM.choice(WORDS)}_{i}({RANDOM.choice(WORDS)}):\n    the {' of the '.join(RANDOM.choices(WORDS, k=9))}\n\n" for i in range(600))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_speed():
+    "Four seconds of measuring, twice a run, are saved: what a step costs is not asked here."
+    with pytest.MonkeyPatch.context() as m:
+        for module in (train, sft): m.setattr(module, "seconds_per_step", lambda *_: 0.03)
+        yield
 
 
 @pytest.fixture
@@ -68,6 +77,33 @@ def test_end_to_end(done):
     assert "http" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "") and "src=" not in text
     html.parser.HTMLParser().feed(text)
     assert all(is_done(done.out, stage) for stage in STAGES)
+    told = json.loads((done.out / "answers/answers.json").read_text(encoding="utf-8"))
+    assert len(told["questions"]) > 3 and all(len(said) == len(told["questions"]) for said in told["answers"].values())
+    assert all(html.escape(q["messages"][0]["content"]) in text for q in told["questions"])
+
+
+def test_the_lessons_never_come_from_the_modules_of_the_questions(done):
+    "Conversations and pairs are of train and val, the questions of test, and no name is in both."
+    rows = [json.loads(line) for name in ("conversations", "pairs") for line in (done.out / f"lessons/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    questions = json.loads((done.out / "lessons/questions.json").read_text(encoding="utf-8"))
+    assert {row["split"] for row in rows} == {"train", "val"} and len({q["kind"] for q in questions}) == len(questions)
+    words = " ".join(q["messages"][0]["content"] for q in questions)
+    assert not [row["about"] for row in rows if row["about"] in words.split()]
+
+
+def test_lessons_that_were_stopped_end_as_those_that_were_not(done, monkeypatch):
+    "Ctrl-C in the middle of the conversations: the same command ends with the same weights."
+    wanted = {name: file_sha256(done.out / name / "model.safetensors") for name in ("sft", "dpo")}
+    plan = (done.out / "sft/training/plan.json").read_bytes()
+    shutil.rmtree(done.out / "sft")
+    shutil.rmtree(done.out / "dpo")
+    (done.out / "sft/training").mkdir(parents=True)
+    (done.out / "sft/training/plan.json").write_bytes(plan)
+    with monkeypatch.context() as m:
+        at_step(m, 5, lambda _: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of"): run_tour(done)
+    run_tour(done)
+    assert wanted == {name: file_sha256(done.out / name / "model.safetensors") for name in ("sft", "dpo")}
 
 
 def test_second_run_does_nothing(done, capsys):
@@ -84,7 +120,7 @@ def test_damage_is_repaired(done, capsys):
     (cfg.out / "tokens/val.bin").write_bytes(b"spoiled")
     (cfg.out / "report.html").unlink()
     run_tour(cfg)
-    assert [line for line in capsys.readouterr().out.splitlines() if "done before" not in line] == ["4/7 tokens", "7/7 report"]
+    assert [line for line in capsys.readouterr().out.splitlines() if "done before" not in line] == ["4/11 tokens", "11/11 report"]
     assert file_sha256(cfg.out / "base/model.safetensors") == before
 
 
@@ -162,7 +198,8 @@ def test_other_tokens(done):
     ("config.json", "[]"), ("config.json", ""), ("config.json", '{"a": '), ("base/training/plan.json", "{}"), ("base/training/plan.json", '{"max_steps": "a", "eval_every": 1}'),
     ("base/training/settings.json", "["), ("base/training/result.json", "{"), ("base/training/log.jsonl", "no"), ("base/config.json", ""),
     ("timing.json", "[]"), ("samples/samples.json", "[]"), ("corpus/stage.json", "[]"), ("documents/documents.json", "{"),
-    ("tokenizer/tokenizer.json", "{}"), ("tokenizer/report.json", "["), ("tokens/meta.json", "{}"), ("corpus/report.json", ""), ("corpus/train-00000.parquet", "no"), ("base/stage.json", "{}"), ("report.html", "")])
+    ("tokenizer/tokenizer.json", "{}"), ("tokenizer/report.json", "["), ("tokens/meta.json", "{}"), ("corpus/report.json", ""), ("corpus/train-00000.parquet", "no"), ("base/stage.json", "{}"), ("report.html", ""),
+    ("lessons/questions.json", "{}"), ("lessons/pairs.jsonl", "no"), ("sft/training/plan.json", "{}"), ("sft/config.json", ""), ("dpo/training/result.json", "["), ("answers/answers.json", "[]")])
 def test_damaged_files(done, file, content, capsys):
     "A damaged file in the run folder is mended, or named in one line; never a traceback."
     (done.out / file).write_text(content, encoding="utf-8")
