@@ -320,14 +320,14 @@ def _from_turns(said):
         messages.append(dict(role=_ROLES[role], content=content))
     return _checked(messages)
 
-# %% ../nbs/08a_conversations.ipynb #3d97ec4c
+# %% ../nbs/08a_conversations.ipynb #39350241
 _FIELDS = (("instruction", "input", "output"), ("instruction", "context", "response"), ("prompt", "", "completion"),
            ("prompt", "", "response"), ("question", "context", "answer"))
 
 def as_messages(
     record:dict, # In one of the forms of the table; also self-instruct's instances, prompt with completion, question with answer
 )->list[list[dict]]: # Messages of each conversation in it: one, or one for each instance
-    "Raises: ValueError with the reason, for the whole record, if any part of it is no conversation."
+    "Raises: ValueError (or TypeError) with the reason, for the whole record, if a part of it is no conversation."
     if not isinstance(record, dict): raise ValueError(f"no object but a {type(record).__name__}")
     for key in ("messages", "conversations"):
         if record.get(key) is not None: return [_from_turns(record[key])]
