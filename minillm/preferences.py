@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'EVASIVE', 'RUDE', 'FEATURES', 'RULE', 'fit_bradley_terry', 
            'accuracy_by_kind', 'longer_wins', 'repetition', 'answer_features', 'feature_differences', 'balance_lengths',
            'rule_score', 'rank_answers', 'sample_answers', 'on_policy_pairs', 'read_pairs', 'write_pairs']
 
-# %% ../nbs/10a_preferences.ipynb #e3caa439
+# %% ../nbs/10a_preferences.ipynb #9550b6d9
 import json, math, re, zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from random import Random
 
 import numpy as np
 
-from .conversations import _READ, ask, ask_what, passage_of, take
+from .conversations import _READ, ask_what, passage_of, take, with_passage
 from .generate import SamplingConfig, generate
 from .metrics import bootstrap
 from .nanogpt import write_atomic
@@ -27,7 +27,7 @@ from .sft import token_f1
 from .sources import format_of
 from .tokenizer import apply_chat_template, chat_text
 
-# %% ../nbs/10a_preferences.ipynb #2ef2b50c
+# %% ../nbs/10a_preferences.ipynb #86d88f15
 def fit_bradley_terry(
     differences:np.ndarray, # (N, F) features of the preferred answer minus those of the other
     counts:Sequence[float]|None=None, # (N,) how often each comparison came out so; None: once
@@ -44,13 +44,14 @@ def fit_bradley_terry(
         raise ValueError(f"differences (shape {d.shape}) must be N rows of F finite numbers, one row or more")
     counts, weights = np.ones(len(d)) if counts is None else np.asarray(counts, float), np.zeros(d.shape[1])
     for _ in range(rounds):
-        p = 0.5 + 0.5*np.tanh(d @ weights/2) # the sigmoid, which cannot overflow
-        slope = d.T @ (counts*(1 - p)) - ridge*weights
-        curvature = (d.T*(counts*p*(1 - p))) @ d + ridge*np.eye(len(weights))
+        q = 1/(1 + np.exp(np.minimum(d @ weights, 700))) # 1 - p, of what did not happen; exp(710) overflows
+        slope = d.T @ (counts*q) - ridge*weights
+        curvature = (d.T*(counts*q*(1 - q))) @ d + ridge*np.eye(len(weights))
         step = np.linalg.lstsq(curvature, slope, rcond=1e-12)[0] # a direction that nothing decides stays at 0
-        weights += step*min(1, 4/max(4e-9, np.abs(step).max()))
+        move = np.abs(d @ step).max() # of a difference of scores
+        weights += step*min(1, 4/max(move, 1e-9))
         if not ridge and np.abs(d @ weights).max() > 30: break # e**30 comparisons to one: it would go on for ever
-        if np.abs(step).max() < 1e-9: return weights
+        if move < 1e-9: return weights
     raise ValueError("no finite weights are the likeliest: one side never loses; set ridge above 0, or add comparisons")
 
 # %% ../nbs/10a_preferences.ipynb #d962a905
@@ -92,7 +93,7 @@ def _worse(kind, entry, siblings, elsewhere, rng): # (kind, text, the entry it b
     else: words = words[:take(range(2, 1 + max(3, len(words)//2)), 1, rng)[0]]*take((2, 3, 4), 1, rng)[0]
     return kind, " ".join(words), None
 
-# %% ../nbs/10a_preferences.ipynb #4022cd32
+# %% ../nbs/10a_preferences.ipynb #1838f55b
 def build_pairs(
     found:Iterable[Entry], # Of pydocs.entries
     seed:int=1337,
@@ -118,7 +119,7 @@ def build_pairs(
         question = ask_what(e, rng)
         if rng.random() < open_book:
             both = "\n\n".join(f"{p.name}\n{p.summary}" for p in take([e, other], 2, rng)) if kind == "sibling" else ""
-            question = ask("passage", rng, passage=both or passage_of(e), question=question)
+            question = with_passage(both or passage_of(e), question, rng)
         pairs.append(Pair([dict(role="user", content=question)], e.summary, worse, kind, e.split, e.name))
     return pairs
 
@@ -307,7 +308,7 @@ def _prompt(row, before): # what both answers reply to
     if len(prompt) > 1 and prompt[-1] == dict(role="assistant", content=""): prompt = prompt[:-1] # "...\n\nAssistant:"
     return [dict(role="system", content=row["system"]), *prompt] if row.get("system") else prompt
 
-# %% ../nbs/10a_preferences.ipynb #bb5acf73
+# %% ../nbs/10a_preferences.ipynb #12473fe7
 def _pair(row):
     "One row of any of these formats. Raises: ValueError with what is wrong with it."
     if not isinstance(row, dict): raise ValueError("no object with chosen and rejected")
@@ -324,8 +325,8 @@ def _pair(row):
         except ValueError as e: raise ValueError(f"{name}: {e}") from None
         if answer["role"] != "assistant": raise ValueError(f"{name} ends with the user, not with an answer")
     if chosen["content"].strip() == rejected["content"].strip(): raise ValueError("chosen and rejected are equal")
-    high, low = row.get("score_chosen"), row.get("score_rejected")
-    if high is not None and low is not None and high <= low:
+    high, low = (float(row[name]) if row.get(name) not in (None, "") else math.nan for name in ("score_chosen", "score_rejected"))
+    if high <= low: # never so where one is missing
         raise ValueError("the scores are equal" if high == low else "score_chosen is below score_rejected")
     about = {name: str(row.get(name) or default) for name, default in (("kind", kind), ("split", "train"), ("about", ""))}
     return Pair(prompt, chosen["content"], rejected["content"], **about)
