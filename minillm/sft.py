@@ -122,15 +122,13 @@ def segments(
     mask = (segment[:, :, None] == segment[:, None]) & causal_mask(T, T, device=x.device)
     return at - start, mask[:, None]
 
-# %% ../nbs/08b_sft.ipynb #a649c992
+# %% ../nbs/08b_sft.ipynb #8b711f1f
 class PackedBatches:
     "Rows of whole conversations without end, each conversation once an epoch. Raises: ValueError where that cannot be."
     def __init__(self,
         examples:Sequence[tuple[list[int], list[int]]], # (ids, mask) of each conversation, from encode_conversations
-        seq_len:int, # T, tokens
-        micro_batch_size:int, # B, rows
-        seed:int=1337,
-        end:int=0, # Id of <|endoftext|>: closes each conversation and fills the rest of a row
+        seq_len:int, micro_batch_size:int, # T, tokens; B, rows
+        seed:int=1337, end:int=0, # end: id of <|endoftext|>, which closes each conversation and fills the rest of a row
     ):
         if not examples: raise ValueError("examples hold no conversation to learn from; encode_conversations tells why")
         self.ids = [torch.tensor([*ids, end]) for ids, _ in examples]
