@@ -122,15 +122,13 @@ def segments(
     mask = (segment[:, :, None] == segment[:, None]) & causal_mask(T, T, device=x.device)
     return at - start, mask[:, None]
 
-# %% ../nbs/08b_sft.ipynb #f63c5ceb
+# %% ../nbs/08b_sft.ipynb #8b711f1f
 class PackedBatches:
     "Rows of whole conversations without end, each conversation once an epoch. Raises: ValueError where that cannot be."
     def __init__(self,
         examples:Sequence[tuple[list[int], list[int]]], # (ids, mask) of each conversation, from encode_conversations
-        seq_len:int, # T, tokens
-        micro_batch_size:int, # B, rows
-        seed:int=1337,
-        end:int=0, # Id of <|endoftext|>: closes each conversation and fills the rest of a row
+        seq_len:int, micro_batch_size:int, # T, tokens; B, rows
+        seed:int=1337, end:int=0, # end: id of <|endoftext|>, which closes each conversation and fills the rest of a row
     ):
         if not examples: raise ValueError("examples hold no conversation to learn from; encode_conversations tells why")
         self.ids = [torch.tensor([*ids, end]) for ids, _ in examples]
@@ -148,7 +146,7 @@ class PackedBatches:
             self.packed = {epoch: [found[i] for i in shuffled(len(found), epoch + 2**32)]} # another order than the first
         return self.packed[epoch]
 
-    def batch(self, rows:list[list[int]])->tuple[Tensor, Tensor]: # x and y (B, T) int64, y one token ahead, -100 where nothing is asked
+    def batch(self, rows:list[list[int]])->tuple[Tensor, Tensor]: # x, y (B, T) int64; -100 where nothing is asked
         width = self.seq_len + 1
         lay = lambda parts, fill: torch.stack([ # (B, T + 1)
             F.pad(line, (0, width - len(line)), value=fill) for row in rows for line in [torch.cat([parts[i] for i in row])]])
@@ -197,7 +195,7 @@ def token_f1(answer:str, reference:str)->float: # 0 to 1
     if not a or not b: return float(a == b)
     return 2*sum((Counter(a) & Counter(b)).values())/(len(a) + len(b))
 
-# %% ../nbs/08b_sft.ipynb #f9f735f2
+# %% ../nbs/08b_sft.ipynb #2b739942
 def wilson(hits:int, n:int, z:float=1.96)->tuple[float, float]: # Ends of the interval of the share hits/n; z=1.96 for 95 %
     "Source: [@wilson1927]"
     p, d = hits/n, 1 + z*z/n
@@ -220,7 +218,7 @@ def grade(answers:Sequence[str], conversations:Sequence[Conversation])->dict[str
                          exact_interval=wilson(sum(exact), len(pairs)), f1_interval=_resampled(f1))
     return out
 
-def score(model:nn.Module, tokenizer:Tokenizer, conversations:Sequence[Conversation], max_new_tokens:int=60)->dict[str, dict]: # As grade
+def score(model:nn.Module, tokenizer:Tokenizer, conversations:Sequence[Conversation], max_new_tokens:int=60)->dict: # As grade
     "Ask the last question of each conversation, and grade what is said."
     return grade(respond(model, tokenizer, [c.messages[:-1] for c in conversations], max_new_tokens), conversations)
 
@@ -236,7 +234,7 @@ def text_bits(model:nn.Module, tokenizer:Tokenizer, texts:Iterable[str])->float:
     ids = [i for text in texts for i in (*tokenizer.encode(text), end)]
     return bits_per_byte_of(model, ids, sum(len(text.encode()) + 1 for text in texts), model.config.max_seq_len, prefix=end)
 
-# %% ../nbs/08b_sft.ipynb #59a46f9d
+# %% ../nbs/08b_sft.ipynb #2df83b68
 def resolve(
     cfg, # A dataclass of flags; its `config` is a settings file, or None
     defaults:dict, # Of every setting but the optimizer's: what holds where nobody says anything
@@ -261,10 +259,11 @@ def resolve(
     _typed(OptimConfig, file.get("optim", {}), f"{cfg.config}: optim")
     _known(file.get("optim", {}), asdict(optim), f"{cfg.config}: optim")
     chosen = OptimConfig(**asdict(optim) | file.get("optim", {}))
-    if found["lr"] not in (None, chosen.lr): chosen = replace(chosen, lr=found["lr"], muon_lr=chosen.muon_lr*found["lr"]/chosen.lr)
-    return json.loads(json.dumps(found | dict(lr=chosen.lr, optim=asdict(chosen))))
+    lr = found["lr"] or chosen.lr
+    if lr != chosen.lr: chosen = replace(chosen, lr=lr, muon_lr=chosen.muon_lr*lr/chosen.lr)
+    return json.loads(json.dumps(found | dict(lr=lr, optim=asdict(chosen))))
 
-# %% ../nbs/08b_sft.ipynb #afd82ce3
+# %% ../nbs/08b_sft.ipynb #b1903a56
 @dataclass
 class Task:
     "What a run has to learn."
@@ -281,16 +280,15 @@ def _written(out): # {file: SHA-256} of what a run left
     return {file.name: file_sha256(file) for file in sorted(out.glob("*.safetensors"))}
 
 def _plan(folder, wanted, task, optim, shape): # steps: told, or by epochs, or by minutes
-    if wanted["epochs"]:
-        rows = wanted["micro_batch_size"]*wanted["grad_accum_steps"]
-        wanted = wanted | dict(max_steps=math.ceil(wanted["epochs"]*task.n_rows/rows))
+    steps = math.ceil((wanted["epochs"] or 0)*task.n_rows/(wanted["micro_batch_size"]*wanted["grad_accum_steps"]))
     def measure():
         state = task.batches.state_dict()
         micro_batch = next(task.batches)
         task.batches.load_state_dict(state)
         return seconds_per_step(copy.deepcopy(task.model), micro_batch, optim, TrainConfig(**shape), task.loss)
-    return make_plan(folder, wanted, measure)
+    return make_plan(folder, wanted | dict(max_steps=wanted["max_steps"] or steps), measure)
 
+# %% ../nbs/08b_sft.ipynb #aa4e2d89
 def fine_tune(
     out:Path, # Model or adapter directory; training/ in it holds checkpoints, plan, log and settings
     wanted:dict, # Settings, from resolve, and made_from: what the result depends on besides
@@ -349,7 +347,7 @@ class SFTRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/08b_sft.ipynb #89b04a1e
+# %% ../nbs/08b_sft.ipynb #95856e52
 def _labelled(path): # as write_conversations writes them; None for a file of anybody else
     try: return [Conversation(**json.loads(line)) for line in path.open(encoding="utf-8")]
     except (TypeError, ValueError): return None
@@ -360,7 +358,7 @@ def _read(data, seed): # messages to learn from, messages to validate with
     if found is None:
         learn, problems = read_conversations(Path(data))
         if problems: warnings.warn(f"{data}: {len(problems)} left out: {'; '.join(problems[:3])}", stacklevel=4)
-    if len(learn) + len(val) < 2: raise ValueError(f"{data} holds {len(learn)} conversations; give it at least 2, one to validate with")
+    if len(learn) + len(val) < 2: raise ValueError(f"{data} holds {len(learn)} conversations; give it at least 2")
     if val: return learn, val
     order = permute(np.arange(len(learn)), len(learn), seed).tolist()
     n_val = max(1, len(order)//20)
@@ -386,6 +384,7 @@ def _prepare(cfg, wanted, folder, tokenizer, adapt):
     return Task(model, tokenizer, splits["train"], len(splits["train"].rows(0)), list(splits["val"].epoch_once(64)), loss,
                 lambda model: "\n".join(respond(model, tokenizer, shown, 40)), measure)
 
+# %% ../nbs/08b_sft.ipynb #a70ad5c2
 def run_sft(
     cfg:SFTRun, # Or a dataclass that has its fields
     adapt:Callable[[nn.Module], nn.Module]|None=None, # What is done to the base before it learns, e.g. adapters added
@@ -404,4 +403,5 @@ def run_sft(
         raise FileNotFoundError(f"data ({cfg.data}) is no file; give docs, or a file of conversations")
     data = fingerprint(documents()) if cfg.data == "docs" else file_sha256(Path(cfg.data))
     wanted["made_from"] = dict(verb="sft", model=_written(folder), data=data)
-    return fine_tune(cfg.out, wanted, partial(_prepare, cfg, wanted, folder, tokenizer, adapt), cfg.track, export or save_pretrained)
+    prepare = partial(_prepare, cfg, wanted, folder, tokenizer, adapt)
+    return fine_tune(cfg.out, wanted, prepare, cfg.track, export or save_pretrained)

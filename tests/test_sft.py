@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from minillm.checkpoints import checkpoints
-from minillm.conversations import Conversation
+from minillm.conversations import Conversation, write_conversations
 from minillm.interop import from_pretrained, save_pretrained
 from minillm.minigpt import GPTConfig, MiniGPT
 from minillm.nanogpt import NanoGPT, NanoGPTConfig
@@ -450,6 +450,28 @@ def test_what_cannot_be_taught_is_refused_in_one_line(run, tmp_path):
             run_sft(replace(run, **wrong))
         assert "\n" not in str(caught.value)
     assert run_sft(run) == run.out  # what failed before learning does not stand in the way
+
+
+def test_a_labelled_file_keeps_its_splits(run, tmp_path):
+    "Of a file that says what is for training, validation and testing, the tests are never touched."
+    sides = ["train"]*10 + ["val"]*4 + ["test"]*6 + ["test_seen"]*3
+    path = write_conversations(tmp_path/"labelled.jsonl", [Conversation(m, "k", side, "x") for m, side in zip(some(23), sides)])
+    run_sft(replace(run, data=str(path)))
+    data = json.loads((run.out/"training/result.json").read_text())["data"]
+    assert (data["train"]["conversations"], data["val"]["conversations"]) == (10, 4)
+    write_conversations(path, [Conversation(m, "k", side, "x") for m, side in zip(some(23), ["train"]*20 + ["test"]*3)])
+    run_sft(replace(run, data=str(path), out=tmp_path/"other"))  # without a validation split, one in twenty of training
+    data = json.loads((tmp_path/"other/training/result.json").read_text())["data"]
+    assert (data["train"]["conversations"], data["val"]["conversations"]) == (19, 1)
+
+
+@pytest.mark.gpu
+def test_the_same_loss_on_a_gpu():
+    "Segments and loss are computed where the batch lies."
+    x, y = next(PackedBatches(examples(), 96, 2, end=END))
+    model = small()
+    with torch.no_grad(): losses = [packed_loss(END)(model.to(d), x.to(d), y.to(d)).item() for d in ("cpu", "cuda")]
+    assert abs(losses[0] - losses[1]) < 1e-4
 
 
 def test_adapters_have_their_doors(run):
