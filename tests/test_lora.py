@@ -19,12 +19,13 @@ from minillm.bpe import SPECIAL_TOKENS, train_bpe
 from minillm.generate import SamplingConfig, generate
 from minillm.interop import from_pretrained, save_pretrained
 from minillm.lora import (
-    QLORA_BITS, TARGETS, LoRAConfig, LoRALinear, LowRank, adapter_disabled, add_lora, choose, count_lora, linear_layers, linear_shapes,
-    load_adapter, lora_layers, lora_memory, lora_parameters, merge_lora, remove_lora, save_adapter, set_adapter,
+    QLORA_BITS, TARGETS, FineTuneRun, LoRAConfig, LoRALinear, LowRank, adapter_disabled, add_lora, choose, count_lora, linear_layers, linear_shapes,
+    load_adapter, load_finetuned, lora_layers, lora_memory, lora_parameters, merge_lora, remove_lora, run_finetune, save_adapter, set_adapter,
     transplant, unmerge_lora)
 from minillm.minigpt import CALCULATOR_ONLY, GPTConfig, MiniGPT
 from minillm.nanogpt import NanoGPT, NanoGPTConfig
 from minillm.optim import OptimConfig, checkpoint_blocks, make_optimizer, saved_bytes
+from minillm.tokenizer import load_tokenizer
 
 os.environ |= dict(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 SHAPE = dict(vocab_size=96, max_seq_len=32, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, intermediate_size=48)
@@ -469,6 +470,28 @@ def test_interleaved_positions_are_refused(tmp_path):
     "The files' order of rows is another one; the message says what to do."
     model = add_lora(fresh(rope_interleaved=True), LoRAConfig(2))
     with pytest.raises(ValueError, match="save_pretrained"): save_adapter(model, tmp_path/"a")
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+def test_a_run_leaves_an_adapter_or_a_model(tmp_path):
+    "With a rank the frozen base is named and the adapter alone is left; without, a whole model; a second call does nothing, another rank is refused."
+    home = Path(__file__).parent.parent/"checkpoints/docs-6m"
+    save_pretrained(fresh(vocab_size=4096, max_seq_len=64), tmp_path/"base", load_tokenizer(home))
+    talk = [dict(role="user", content="Which word?"), dict(role="assistant", content="This one.")]
+    (tmp_path/"talks.jsonl").write_text("".join(json.dumps(dict(messages=talk)) + "\n" for _ in range(8)))
+    cfg = FineTuneRun(tmp_path/"base", tmp_path/"out", data=str(tmp_path/"talks.jsonl"), rank=2, max_steps=3, micro_batch_size=1, eval_every=3)
+    with pytest.raises(ValueError, match="give rank"): run_finetune(replace(cfg, rank=None, alpha=4.0))
+    assert run_finetune(cfg) == tmp_path/"out" and not (tmp_path/"out/model.safetensors").exists()
+    model, written = load_finetuned(tmp_path/"out"), (tmp_path/"out/adapter_model.safetensors").stat().st_mtime_ns
+    assert "lm_head" in lora_layers(model) and all(p.abs().max() > 0 for p in lora_parameters(model))
+    with adapter_disabled(model), torch.no_grad(): assert torch.equal(model(ids()), from_pretrained(tmp_path/"base")(ids()))
+    assert json.loads((tmp_path/"out/adapter_config.json").read_text())["base_model_name_or_path"] == str((tmp_path/"base").resolve())
+    run_finetune(cfg)
+    assert (tmp_path/"out/adapter_model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="rank 2 -> 4"): run_finetune(replace(cfg, rank=4))
+    whole = load_finetuned(run_finetune(replace(cfg, out=tmp_path/"whole", rank=0)))
+    assert not torch.equal(whole.embed.weight, from_pretrained(tmp_path/"base").embed.weight)
 
 
 # ---- vocabulary ----------------------------------------------------------------------------------------------------

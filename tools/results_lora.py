@@ -13,21 +13,22 @@ from course import ROOT, code_fingerprint, read_json, write_json
 
 BASE, STEPS, ROWS, SEED = ROOT / "checkpoints" / "docs-6m", 300, 8, 0
 LENGTH = 128  # Tokens of a row
-RATES = {"full": (5e-4, 1e-3, 2e-3), "head": (1e-3, 3e-3, 1e-2)} | {rank: (3e-3, 1e-2, 3e-2) for rank in (1, 2, 4, 8, 16, 32, 64)}
+RATES = {"full": (5e-4, 1e-3, 2e-3), "head": (1e-3, 3e-3, 1e-2)} | {kind: (2e-3, 5e-3, 1e-2) for kind in ("blocks", 1, 2, 4, 8, 16, 32, 64)}
 CODE = ["minillm/lora.py", *(f"minillm/sft.py:{name}" for name in ("encode_conversation", "PackedBatches", "packed_loss", "segments", "pack", "respond", "grade", "text_bits", "base_texts")),
         *(f"minillm/train.py:{name}" for name in ("train_step", "evaluate")), "minillm/conversations.py:build_conversations", "minillm/minigpt.py:MiniGPT",
         *(f"tools/results_lora.py:{name}" for name in ("STEPS", "ROWS", "SEED", "LENGTH", "RATES", "begin", "one", "lora"))]
 
 
 def begin(kind, base: nn.Module) -> nn.Module:
-    "A copy of the base in which that part can learn."
-    from minillm.lora import LoRAConfig, add_lora
+    "A copy of the base in which that part can learn; an adapter has the output layer among its targets, except for `blocks`, of rank 8."
+    from minillm.lora import TARGETS, LoRAConfig, add_lora
     torch.manual_seed(SEED)
     model = copy.deepcopy(base)
     if kind == "head":
         model.requires_grad_(False)
         model.lm_head.weight = nn.Parameter(base.lm_head.weight.detach().clone())
-    elif kind != "full": add_lora(model, LoRAConfig(kind, 16, rslora=True))
+    elif kind == "blocks": add_lora(model, LoRAConfig(8, 16))
+    elif kind != "full": add_lora(model, LoRAConfig(kind, 16, (*TARGETS, "lm_head")))
     return model
 
 
