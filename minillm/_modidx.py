@@ -730,6 +730,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'minillm.sft.grade': ('sft.html#grade', 'minillm/sft.py'),
                              'minillm.sft.pack': ('sft.html#pack', 'minillm/sft.py'),
                              'minillm.sft.packed_loss': ('sft.html#packed_loss', 'minillm/sft.py'),
+                             'minillm.sft.replayed': ('sft.html#replayed', 'minillm/sft.py'),
                              'minillm.sft.resolve': ('sft.html#resolve', 'minillm/sft.py'),
                              'minillm.sft.respond': ('sft.html#respond', 'minillm/sft.py'),
                              'minillm.sft.run_sft': ('sft.html#run_sft', 'minillm/sft.py'),

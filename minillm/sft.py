@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SFT_FLAGS', 'SFT_OPTIM', 'respond', 'encode_conversation', 'encode_conversations', 'pack', 'segments',
-           'PackedBatches', 'packed_loss', 'token_f1', 'wilson', 'grade', 'score', 'base_texts', 'text_bits', 'resolve',
-           'Task', 'fine_tune', 'SFTRun', 'run_sft']
+           'PackedBatches', 'packed_loss', 'token_f1', 'wilson', 'grade', 'score', 'base_texts', 'text_bits',
+           'replayed', 'resolve', 'Task', 'fine_tune', 'SFTRun', 'run_sft']
 
 # %% ../nbs/08b_sft.ipynb #68118b9b
 import copy, hashlib, json, math, os, re, string, warnings
@@ -234,6 +234,24 @@ def text_bits(model:nn.Module, tokenizer:Tokenizer, texts:Iterable[str])->float:
     ids = [i for text in texts for i in (*tokenizer.encode(text), end)]
     return bits_per_byte_of(model, ids, sum(len(text.encode()) + 1 for text in texts), model.config.max_seq_len, prefix=end)
 
+# %% ../nbs/08b_sft.ipynb #efdab9a8
+def replayed(
+    tokenizer:Tokenizer,
+    share:float, # Of all tokens, in [0, 1)
+    n_tokens:int, # Of the conversations beside them
+    seq_len:int, # A longer page loses its end
+    seed:int=1337, # Of the choice
+)->list[tuple[list[int], list[int]]]: # (ids, mask) as encode_conversations gives them
+    "Pages of Python's documentation of the training modules, fewer where there are no more. Source: [@robins1995rehearsal]"
+    if not 0 <= share < 1: raise ValueError(f"replay ({share}) must lie in [0, 1); try 0.2")
+    room, examples = share/(1 - share)*n_tokens, []
+    pages = [page(d).rstrip() for d in documents() if d.split == "train"] if room else []
+    for i in permute(np.arange(len(pages)), len(pages), seed).tolist():
+        if room <= 0: break
+        examples.append(((ids := tokenizer.encode(pages[i])[:seq_len]), [1]*len(ids)))
+        room -= len(ids)
+    return examples
+
 # %% ../nbs/08b_sft.ipynb #2df83b68
 def resolve(
     cfg, # A dataclass of flags; its `config` is a settings file, or None
@@ -323,9 +341,9 @@ def fine_tune(
         write_atomic(folder/"dashboard.html", dashboard([folder], f"minillm {wanted['made_from']['verb']}"))
     return out
 
-# %% ../nbs/08b_sft.ipynb #ce002272
-SFT_FLAGS = dict(epochs=None, minutes=None, max_steps=None, micro_batch_size=8, grad_accum_steps=1, lr=None, precision="fp32",
-                 seed=1337, eval_every=None, checkpoint_every_s=60.0) # what holds where nobody says anything
+# %% ../nbs/08b_sft.ipynb #132dd414
+SFT_FLAGS = dict(epochs=None, minutes=None, max_steps=None, micro_batch_size=8, grad_accum_steps=1, replay=0.0, lr=None,
+                 precision="fp32", seed=1337, eval_every=None, checkpoint_every_s=60.0) # what holds where nobody says anything
 SFT_OPTIM = OptimConfig(lr=2e-3, muon_lr=5e-3, weight_decay=0.05) # a third of pretraining's rates
 
 @dataclass
@@ -338,7 +356,7 @@ class SFTRun:
     minutes:float|None=None # CPU minutes of one thread, instead of epochs
     max_steps:int|None=None # Optimizer steps, instead of epochs
     micro_batch_size:int|None=None # Packed rows at once (8)
-    grad_accum_steps:int|None=None # Micro-batches a step (1)
+    replay:float|None=None # Share of the tokens that are pages of Python's documentation, against forgetting (0)
     lr:float|None=None # AdamW's highest learning rate; Muon's keeps its proportion to it
     precision:str|None=None # fp32, bf16, or fp16 with scaling (fp32)
     seed:int|None=None # Of the order, and of dropout (1337)
@@ -347,7 +365,7 @@ class SFTRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/08b_sft.ipynb #95856e52
+# %% ../nbs/08b_sft.ipynb #b66df987
 def _labelled(path): # as write_conversations writes them; None for a file of anybody else
     try: return [Conversation(**json.loads(line)) for line in path.open(encoding="utf-8")]
     except (TypeError, ValueError): return None
@@ -374,6 +392,7 @@ def _prepare(cfg, wanted, folder, tokenizer, adapt):
         if not examples: raise ValueError(f"{cfg.data} has no answer to learn from ({split}: {told}); "
                                           "each conversation needs a user's message, then an assistant's, within the context")
         if told["cut"] or told["without_answer"] or told["refused"]: warnings.warn(f"{cfg.data}, {split}: {told}", stacklevel=3)
+        if split == "train": examples += replayed(tokenizer, wanted["replay"], sum(len(ids) for ids, _ in examples), T, wanted["seed"])
         splits[split] = PackedBatches(examples, T, wanted["micro_batch_size"], wanted["seed"], end)
         accounts[split] = told
     shown, texts, loss = [m[:-1] for m in messages[1][:40:20] if m[-1]["role"] == "assistant"], base_texts(), packed_loss(end)

@@ -241,7 +241,7 @@ class Stage(NamedTuple):
     inputs:tuple[str, ...]
     outputs:tuple[str, ...]
 
-# %% ../nbs/25a_tour.ipynb #32945fb9
+# %% ../nbs/25a_tour.ipynb #15bc7883
 STAGES = [
     Stage("documents", write_inventory, (), ("documents/documents.json",)),
     Stage("corpus", write_corpus, ("documents/documents.json",), ("corpus/report.json", "corpus/*.parquet")),
@@ -252,10 +252,14 @@ STAGES = [
     Stage("sample", write_samples, ("base/model.safetensors", "tokens/*.bin"), ("samples/samples.json",)),
     Stage("lessons", write_lessons, ("documents/documents.json", "tokenizer/tokenizer.json"),
           ("lessons/questions.json", "lessons/conversations.jsonl", "lessons/pairs.jsonl")),
-    Stage("sft", teach_model, ("base/model.safetensors", "lessons/conversations.jsonl"), ("sft/model.safetensors", "sft/config.json", "sft/training/result.json")),
-    Stage("dpo", align_model, ("sft/model.safetensors", "lessons/pairs.jsonl"), ("dpo/model.safetensors", "dpo/config.json", "dpo/training/result.json")),
-    Stage("answers", write_answers, ("base/model.safetensors", "sft/model.safetensors", "dpo/model.safetensors", "lessons/questions.json"), ("answers/answers.json",)),
-    Stage("report", write_report, ("samples/samples.json", "answers/answers.json", "base/training/result.json", "corpus/report.json"), ("report.html",)),
+    Stage("sft", teach_model, ("base/model.safetensors", "lessons/conversations.jsonl"),
+          ("sft/model.safetensors", "sft/config.json", "sft/training/result.json")),
+    Stage("dpo", align_model, ("sft/model.safetensors", "lessons/pairs.jsonl"),
+          ("dpo/model.safetensors", "dpo/config.json", "dpo/training/result.json")),
+    Stage("answers", write_answers, ("base/model.safetensors", "sft/model.safetensors", "dpo/model.safetensors",
+          "lessons/questions.json"), ("answers/answers.json",)),
+    Stage("report", write_report, ("samples/samples.json", "answers/answers.json", "base/training/result.json",
+          "corpus/report.json"), ("report.html",)),
 ]
 
 # %% ../nbs/25a_tour.ipynb #ca01df60

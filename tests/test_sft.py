@@ -516,4 +516,21 @@ def test_the_skeleton_knows_no_language(tmp_path):
 def test_the_verb_has_at_most_fifteen_flags():
     "What --help shows fits on a page, and whatever decides about the result can stand in a file as well."
     flags = set(SFTRun.__dataclass_fields__)
-    assert len(flags) <= 15 and set(SFT_FLAGS) == flags - {"model", "out", "data", "track", "config"}
+    assert len(flags) <= 15 and set(SFT_FLAGS) - {"grad_accum_steps"} == flags - {"model", "out", "data", "track", "config"}
+
+
+def test_replay_is_a_share_of_whole_pages_of_training_modules():
+    "The pages fill their share of the tokens, every token of them is asked, and none is of a module held out."
+    from minillm.pydocs import documents, page
+    from minillm.sft import replayed
+    tokenizer = load_tokenizer(Path(__file__).parent.parent / "checkpoints/docs-6m")
+    examples = replayed(tokenizer, 0.25, 3000, 256)
+    n = sum(len(ids) for ids, _ in examples)
+    assert 1000 <= n < 1000 + 256 and all(mask == [1] * len(ids) for ids, mask in examples)
+    train = {page(d).rstrip() for d in documents() if d.split == "train"}
+    held_out = {page(d).rstrip() for d in documents() if d.split != "train"} - train
+    texts = [tokenizer.decode(ids) for ids, _ in examples]
+    assert all(any(full.startswith(text) for full in train) for text in texts) and not any(text in held_out for text in texts)
+    assert replayed(tokenizer, 0.25, 3000, 256) == examples != replayed(tokenizer, 0.25, 3000, 256, seed=1)
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=r"replay .* must lie in \[0, 1\)"): replayed(tokenizer, share, 10, 10)

@@ -1,0 +1,114 @@
+"""The experiments of weeks 8 and 10 on checkpoints/docs-6m: `sft` and `dpo`, run by results.py.
+
+One thread, bf16, three seeds; each run lies in runs/NAME-SEED-FINGERPRINT, where a stopped one goes on. Nothing is chosen here: the settings
+were chosen on the validation modules before, and test and test_seen are asked once.
+"""
+import json, random, statistics
+from pathlib import Path
+
+import torch
+
+from course import ROOT, code_fingerprint, read_json
+
+BASE, SEEDS = ROOT / "checkpoints/docs-6m", (0, 1, 2)
+SFT = dict(epochs=3.0, precision="bf16", micro_batch_size=8)
+DPO = dict(epochs=1.0, precision="bf16", micro_batch_size=16, lr=1e-5, beta=0.1, sft=0.2)
+SFT_CODE = ["minillm/conversations.py", "minillm/sft.py", "minillm/pydocs.py:entries", "minillm/optim.py", "minillm/train.py:train", "minillm/train.py:train_step"]
+DPO_CODE = [*SFT_CODE, "minillm/preferences.py:build_pairs", "minillm/dpo.py"]
+
+
+def interval(values: list[list[float]]) -> list[float]:
+    "95 % of the mean over questions, each the mean of its seeds, questions drawn again 2,000 times."
+    means, rng = [statistics.mean(v) for v in values], random.Random(0)
+    drawn = sorted(statistics.mean(rng.choices(means, k=len(means))) for _ in range(2000))
+    return [drawn[50], drawn[1949]]
+
+
+def last_cpu(out: Path) -> float:
+    return json.loads((out / "training/timing.jsonl").read_text(encoding="utf-8").splitlines()[-1])["cpu_s"]
+
+
+def tuned(seed: int) -> Path:
+    "The model of one seed, trained or continued."
+    from minillm.sft import SFTRun, run_sft
+    return run_sft(SFTRun(BASE, ROOT / "runs" / f"sft-{seed}-{code_fingerprint(SFT_CODE)[:8]}", seed=seed, **SFT))
+
+
+def opened(folder: Path):
+    from minillm.interop import from_pretrained
+    from minillm.tokenizer import load_tokenizer
+    return from_pretrained(folder, "float32"), load_tokenizer(folder)
+
+
+def answered(folder: Path, asked: list) -> list[str]:
+    "Greedy answers; kept beside the run, which is asked once."
+    from minillm.sft import respond
+    file = folder / "answers.json"
+    if file.exists(): return read_json(file)["answers"]
+    said = respond(*opened(folder), asked)
+    file.write_text(json.dumps(dict(answers=said), ensure_ascii=False), encoding="utf-8")
+    return said
+
+
+def table(rows: dict[str, list[list[float]]]) -> dict:
+    "{kind: n, mean over seeds and questions, interval, mean of each seed} of {kind: [a question's score by each seed]}."
+    return {kind: dict(n=len(v), mean=statistics.mean(map(statistics.mean, v)), interval=interval(v),
+                       seeds=[statistics.mean(s) for s in zip(*v)]) for kind, v in rows.items() if v}
+
+
+def sft() -> tuple[str, int, dict]:
+    "Three fine-tunings of the base; every test and test_seen conversation asked once, open-book ones with and without their passage."
+    from minillm.conversations import OPEN_BOOK, build_conversations, first_sentence, without_passage
+    from minillm.pydocs import documents, entries
+    from minillm.sft import token_f1
+    asked = [c for c in build_conversations(entries(documents())) if c.split in ("test", "test_seen") and c.kind != "chat"]
+    bare = [c for c in asked if c.kind in OPEN_BOOK]
+    prompts = [c.messages[:-1] for c in asked] + [without_passage(c) for c in bare]
+    folders = [tuned(seed) for seed in SEEDS]
+    said = list(zip(*(answered(folder, prompts) for folder in folders)))
+    values = {}
+    for split in ("test", "test_seen"):
+        for language in ("en", "es"):
+            here = lambda c: c.split == split and c.language == language
+            exact, f1, without, first = {}, {}, {}, {}
+            for c, answers in zip(asked, said):
+                if not here(c): continue
+                exact.setdefault(c.kind, []).append([float(a.strip() == c.answer.strip()) for a in answers])
+                f1.setdefault(c.kind, []).append([token_f1(a, c.answer) for a in answers])
+            for c, answers in zip(bare, said[len(asked):]):
+                if here(c): without.setdefault(c.kind, []).append([token_f1(a, c.answer) for a in answers])
+                if here(c): first.setdefault(c.kind, []).append([token_f1(first_sentence(c), c.answer)])
+            pooled = lambda rows, kinds: {"all": [v for kind in kinds for v in rows.get(kind, [])]}
+            skills = {k: v for k, v in exact.items() if k.startswith("skill_")}
+            values[f"{split} {language}"] = dict(exact=table(exact), f1=table(f1), open_book=table(pooled(f1, OPEN_BOOK)), without_passage=table(without | pooled(without, OPEN_BOOK)),
+                                                 first_sentence=table(first | pooled(first, OPEN_BOOK)), skills=statistics.mean(row["mean"] for row in table(skills).values()) if skills else None)
+    results = [read_json(folder / "training/result.json") for folder in folders]
+    return ("minillm sft --model checkpoints/docs-6m --epochs 3 --precision bf16 --micro-batch-size 8 --seed 0|1|2 --out FOLDER", 0, values | dict(
+        settings=SFT, runs=[{k: r[k] for k in ("steps", "tokens", "val_loss", "bits_per_byte", "history")} for r in results],
+        training_cpu_seconds=sum(map(last_cpu, folders))))
+
+
+def dpo() -> tuple[str, int, dict]:
+    "One DPO of each seed's fine-tuned model; held-out pairs of test and test_seen pooled, asked once."
+    from minillm.dpo import DPORun, answer_logps, by_kind, encode_pairs, run_dpo
+    from minillm.preferences import build_pairs
+    from minillm.pydocs import documents, entries
+    pairs, runs, folders = [p for p in build_pairs(entries(documents())) if p.split in ("test", "test_seen")], [], []
+    for seed in SEEDS:
+        before, out = tuned(seed), ROOT / "runs" / f"dpo-{seed}-{code_fingerprint(DPO_CODE)[:8]}"
+        folders.append(run_dpo(DPORun(before, out, seed=seed, **DPO)))
+        logps = []
+        for folder in (out, before):
+            model, tokenizer = opened(folder)
+            encoded = encode_pairs(tokenizer, pairs, model.config.max_seq_len)
+            with torch.no_grad(): logps.append(answer_logps(model, encoded))
+        result = read_json(out / "training/result.json")
+        runs.append(dict(pairs=by_kind(*logps, encoded), bits_per_byte=dict(before=result["before"]["bits_per_byte"], after=result["after"]["bits_per_byte"]),
+                         kl=result["after"]["kl"], steps=result["steps"], history=result["history"]))
+    kinds = runs[0]["pairs"]
+    mean = {kind: {k: statistics.mean(run["pairs"][kind][k] for run in runs) for k in ("n", "accuracy", "margin", "chosen_shift")} for kind in kinds}
+    return ("minillm dpo --model SFT --epochs 1 --precision bf16 --micro-batch-size 16 --lr 1e-5 --beta 0.1 --sft 0.2 --seed 0|1|2 --out FOLDER", 0,
+            dict(settings=DPO, mean=mean, runs=runs, training_cpu_seconds=sum(map(last_cpu, folders))))
+
+
+EXPERIMENTS = {"sft": (sft, [*SFT_CODE, "tools/results_sft.py:sft", "tools/results_sft.py:SFT"]), "dpo": (dpo, [*DPO_CODE, "tools/results_sft.py:dpo", "tools/results_sft.py:SFT", "tools/results_sft.py:DPO"])}
