@@ -321,7 +321,7 @@ class DPORun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/10b_dpo.ipynb #1811a6ee
+# %% ../nbs/10b_dpo.ipynb #8ecd4dac
 def _read(data, seed): # pairs to learn from, pairs to validate with
     if data == "docs": found, problems = build_pairs(entries(documents())), []
     else: found, problems = read_pairs(Path(data))
@@ -351,7 +351,8 @@ def _prepare(cfg, wanted, folder, reference, tokenizer):
     before = dict(pairs=score(model), bits_per_byte=text_bits(model, tokenizer, texts))
     def measure(model):
         prompts = [apply_chat_template(tokenizer, p.prompt, add_generation_prompt=True)[0][-T//2:] for p in val.pairs[:64]]
-        kl = sampled_kl(model, base(), prompts, token_ids(tokenizer)["eos_token_id"], min(48, T//2), wanted["seed"])
+        rho = None if wanted["rank"] and not cfg.reference else base() # None: the adapter is switched off
+        kl = sampled_kl(model, rho, prompts, token_ids(tokenizer)["eos_token_id"], min(48, T//2), wanted["seed"])
         after = dict(pairs=score(model), bits_per_byte=text_bits(model, tokenizer, texts),
                      kl=dict(nats_per_answer=kl["exact"].mean().item(), n=len(prompts), estimator="exact next-token KL, sampled"))
         return dict(data=dict(train=len(pairs), val=len(val), dropped=[pairs.dropped, val.dropped]), before=before, after=after)
