@@ -305,7 +305,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'minillm.dpo._row': ('dpo.html#_row', 'minillm/dpo.py'),
                              'minillm.dpo.answer_logps': ('dpo.html#answer_logps', 'minillm/dpo.py'),
                              'minillm.dpo.answer_tokens': ('dpo.html#answer_tokens', 'minillm/dpo.py'),
-                             'minillm.dpo.browse': ('dpo.html#browse', 'minillm/dpo.py'),
                              'minillm.dpo.by_kind': ('dpo.html#by_kind', 'minillm/dpo.py'),
                              'minillm.dpo.cached_reference': ('dpo.html#cached_reference', 'minillm/dpo.py'),
                              'minillm.dpo.collate': ('dpo.html#collate', 'minillm/dpo.py'),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from minillm import dpo as module
-from minillm.dpo import (DPORun, LOSSES, PairBatches, answer_logps, answer_tokens, by_kind, cached_reference, collate, dpo_loss, encode_pairs,
+from minillm.dpo import (DPORun, LOSSES, PairBatches, answer_logps, answer_tokens, by_kind, cached_reference, dpo_loss, encode_pairs,
                          implicit_rewards, pair_loss, preference_loss, run_dpo, sampled_kl, sequence_logps, side_by_side)
 from minillm.interop import from_pretrained, hf_name, save_pretrained
 from minillm.lora import LoRAConfig, add_lora, adapter_disabled
@@ -107,6 +107,7 @@ def test_numbers_out_of_range_are_refused(wrong, rule):
 
 
 def test_beta_of_the_bare_loss_is_checked():
+    "Zero pulls nowhere."
     with pytest.raises(ValueError, match=r"beta \(0\) must be positive"): dpo_loss(*torch.zeros(4, 1), beta=0)
 
 
@@ -276,6 +277,7 @@ def test_the_estimators_of_kl_agree_on_average():
 
 
 def test_kl_of_a_model_from_itself_is_nothing():
+    "Of a copy, and of a policy whose adapter is still at its start."
     policy = small(vocab_size=12)
     assert all(found.abs().max() < 1e-4 for name, found in sampled_kl(policy, copy.deepcopy(policy), [[1], [2, 3]], [5], 6).items() if name != "tokens")
     adapted = add_lora(copy.deepcopy(policy), LoRAConfig(rank=2))
@@ -287,14 +289,6 @@ def test_answers_stand_side_by_side_as_text():
     table = side_by_side(["<b>?"], dict(a=["<script>"], b=["x"]))
     assert "<script>" not in table and "&lt;script&gt;" in table and "&lt;b&gt;?" in table
     with pytest.raises(ValueError, match="as many as the questions"): side_by_side(["?"], dict(a=[]))
-
-
-def test_the_menu_turns_the_pages():
-    pytest.importorskip("ipywidgets")
-    menu, shown = module.browse(["one", "two"], dict(a=["first", "second"])).children
-    assert "first" in shown.value
-    menu.value = 1
-    assert "second" in shown.value and "first" not in shown.value
 
 
 # ---- trl ------------------------------------------------------------------------------------------------------------
@@ -413,11 +407,13 @@ def test_the_result_tells_before_and_after(start):
 def test_pairs_left_out_are_told(start):
     "By a warning that counts them."
     with pytest.warns(UserWarning, match="1 left out"):
-        run_dpo(DPORun(start/"sft", start/"told", str(start/"pairs.jsonl"), max_steps=1, micro_batch_size=4))
+        out = run_dpo(DPORun(start/"sft", start/"told", str(start/"pairs.jsonl"), max_steps=1, micro_batch_size=4))
+    assert (out/"model.safetensors").exists()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_has_a_run(start, loss):
+    "With label smoothing and an SFT term, and its own beta in the settings."
     out = run(start, loss, loss=loss, max_steps=2, sft=0.1, label_smoothing=0.1)
     assert json.loads((out/"training/settings.json").read_text(encoding="utf-8"))["beta"] == LOSSES[loss][0]
 
