@@ -365,7 +365,7 @@ class SFTRun:
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 
-# %% ../nbs/08b_sft.ipynb #b66df987
+# %% ../nbs/08b_sft.ipynb #c7c3f599
 def _labelled(path): # as write_conversations writes them; None for a file of anybody else
     try: return [Conversation(**json.loads(line)) for line in path.open(encoding="utf-8")]
     except (TypeError, ValueError): return None
@@ -392,7 +392,8 @@ def _prepare(cfg, wanted, folder, tokenizer, adapt):
         if not examples: raise ValueError(f"{cfg.data} has no answer to learn from ({split}: {told}); "
                                           "each conversation needs a user's message, then an assistant's, within the context")
         if told["cut"] or told["without_answer"] or told["refused"]: warnings.warn(f"{cfg.data}, {split}: {told}", stacklevel=3)
-        if split == "train": examples += replayed(tokenizer, wanted["replay"], sum(len(ids) for ids, _ in examples), T, wanted["seed"])
+        n_tokens, share = sum(len(ids) for ids, _ in examples), wanted["replay"]*(split == "train")
+        examples += replayed(tokenizer, share, n_tokens, T, wanted["seed"])
         splits[split] = PackedBatches(examples, T, wanted["micro_batch_size"], wanted["seed"], end)
         accounts[split] = told
     shown, texts, loss = [m[:-1] for m in messages[1][:40:20] if m[-1]["role"] == "assistant"], base_texts(), packed_loss(end)

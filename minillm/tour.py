@@ -155,7 +155,7 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #ba4e2600
+# %% ../nbs/25a_tour.ipynb #6fb0169d
 QUESTIONS = ("what", "unknown", "open_page", "open_several", "open_absent", "skill_first_argument", "skill_count", "skill_last_word",
              "skill_module", "skill_import_line") # One of each kind, about modules that no stage has seen
 
@@ -167,22 +167,23 @@ def write_lessons(cfg:TourConfig):
     fits = lambda messages: len(apply_chat_template(tokenizer, messages)[0]) <= T - 16
     both_fit = lambda p: all(fits([*p.prompt, dict(role="assistant", content=answer)]) for answer in (p.chosen, p.rejected))
     some = lambda items, n, fit: list(islice(filter(fit, Random(cfg.seed).sample(items, len(items))), math.ceil(n)))
-    write_conversations(cfg.out/"lessons/conversations.jsonl", [c for split, n in (("train", 3000), ("val", 100)) for c in some(
-        talks[split], n*cfg.minutes + 8, lambda c: fits(c.messages))])
-    write_pairs(cfg.out/"lessons/pairs.jsonl", [p for split, n in (("train", 300), ("val", 60)) for p in some(
-        pairs[split], n*cfg.minutes + 8, both_fit)])
-    asked = [next((c for c in talks["test"] if c.kind == kind and c.language == "en" and fits(c.messages)), None) for kind in QUESTIONS]
+    told = [c for split, n in (("train", 3000), ("val", 100)) for c in some(talks[split], n*cfg.minutes + 8, lambda c: fits(c.messages))]
+    write_conversations(cfg.out/"lessons/conversations.jsonl", told)
+    better = [p for split, n in (("train", 300), ("val", 60)) for p in some(pairs[split], n*cfg.minutes + 8, both_fit)]
+    write_pairs(cfg.out/"lessons/pairs.jsonl", better)
+    english = [c for c in talks["test"] if c.language == "en" and fits(c.messages)]
+    asked = [next((c for c in english if c.kind == kind), None) for kind in QUESTIONS]
     write_atomic(cfg.out/"lessons/questions.json", [dict(kind=c.kind, messages=c.messages) for c in asked if c])
 
-# %% ../nbs/25a_tour.ipynb #547c80af
+# %% ../nbs/25a_tour.ipynb #ea4aae28
 def teach_model(cfg:TourConfig):
     "Stage `sft`: sft/, the base after the conversations."
-    run_sft(SFTRun(cfg.out/"base", cfg.out/"sft", str(cfg.out/"lessons/conversations.jsonl"), minutes=cfg.minutes/4, seed=cfg.seed,
-                   checkpoint_every_s=20))
+    run_sft(SFTRun(cfg.out/"base", cfg.out/"sft", str(cfg.out/"lessons/conversations.jsonl"), minutes=cfg.minutes/4,
+                   seed=cfg.seed, checkpoint_every_s=20))
 
 def align_model(cfg:TourConfig):
     "Stage `dpo`: dpo/, the model of stage `sft` after the pairs."
-    run_dpo(DPORun(cfg.out/"sft", cfg.out/"dpo", str(cfg.out/"lessons/pairs.jsonl"), sft=0.2, seed=cfg.seed))
+    run_dpo(DPORun(cfg.out/"sft", cfg.out/"dpo", str(cfg.out/"lessons/pairs.jsonl"), sft=0.5, epochs=1.0, seed=cfg.seed))
 
 def write_answers(cfg:TourConfig):
     "Stage `answers`: answers/answers.json, the same ten questions asked of base, SFT and DPO models."

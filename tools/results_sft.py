@@ -11,8 +11,8 @@ import torch
 from course import ROOT, code_fingerprint, read_json
 
 BASE, SEEDS = ROOT / "checkpoints/docs-6m", (0, 1, 2)
-SFT = dict(epochs=3.0, precision="bf16", micro_batch_size=8)
-DPO = dict(epochs=1.0, precision="bf16", micro_batch_size=16, lr=1e-5, beta=0.1, sft=0.2)
+SFT = dict(epochs=2.0, replay=0.2, precision="bf16", micro_batch_size=8)
+DPO = dict(epochs=1.0, precision="bf16", micro_batch_size=16, lr=2e-5, beta=0.1, sft=0.5)
 SFT_CODE = ["minillm/conversations.py", "minillm/sft.py", "minillm/pydocs.py:entries", "minillm/optim.py", "minillm/train.py:train", "minillm/train.py:train_step"]
 DPO_CODE = [*SFT_CODE, "minillm/preferences.py:build_pairs", "minillm/dpo.py"]
 
@@ -69,7 +69,7 @@ def sft() -> tuple[str, int, dict]:
     values = {}
     for split in ("test", "test_seen"):
         for language in ("en", "es"):
-            here = lambda c: c.split == split and c.language == language
+            here = lambda c, side=(split, language): (c.split, c.language) == side
             exact, f1, without, first = {}, {}, {}, {}
             for c, answers in zip(asked, said):
                 if not here(c): continue
@@ -83,7 +83,7 @@ def sft() -> tuple[str, int, dict]:
             values[f"{split} {language}"] = dict(exact=table(exact), f1=table(f1), open_book=table(pooled(f1, OPEN_BOOK)), without_passage=table(without | pooled(without, OPEN_BOOK)),
                                                  first_sentence=table(first | pooled(first, OPEN_BOOK)), skills=statistics.mean(row["mean"] for row in table(skills).values()) if skills else None)
     results = [read_json(folder / "training/result.json") for folder in folders]
-    return ("minillm sft --model checkpoints/docs-6m --epochs 3 --precision bf16 --micro-batch-size 8 --seed 0|1|2 --out FOLDER", 0, values | dict(
+    return ("minillm sft --model checkpoints/docs-6m --epochs 2 --replay 0.2 --precision bf16 --micro-batch-size 8 --seed 0|1|2 --out FOLDER", 0, values | dict(
         settings=SFT, runs=[{k: r[k] for k in ("steps", "tokens", "val_loss", "bits_per_byte", "history")} for r in results],
         training_cpu_seconds=sum(map(last_cpu, folders))))
 
@@ -107,7 +107,7 @@ def dpo() -> tuple[str, int, dict]:
                          kl=result["after"]["kl"], steps=result["steps"], history=result["history"]))
     kinds = runs[0]["pairs"]
     mean = {kind: {k: statistics.mean(run["pairs"][kind][k] for run in runs) for k in ("n", "accuracy", "margin", "chosen_shift")} for kind in kinds}
-    return ("minillm dpo --model SFT --epochs 1 --precision bf16 --micro-batch-size 16 --lr 1e-5 --beta 0.1 --sft 0.2 --seed 0|1|2 --out FOLDER", 0,
+    return ("minillm dpo --model SFT --epochs 1 --precision bf16 --micro-batch-size 16 --lr 2e-5 --beta 0.1 --sft 0.5 --seed 0|1|2 --out FOLDER", 0,
             dict(settings=DPO, mean=mean, runs=runs, training_cpu_seconds=sum(map(last_cpu, folders))))
 
 
