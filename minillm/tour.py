@@ -155,7 +155,7 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #6fb0169d
+# %% ../nbs/25a_tour.ipynb #5a38ccdb
 QUESTIONS = ("what", "unknown", "open_page", "open_several", "open_absent", "skill_first_argument", "skill_count", "skill_last_word",
              "skill_module", "skill_import_line") # One of each kind, about modules that no stage has seen
 
@@ -167,7 +167,8 @@ def write_lessons(cfg:TourConfig):
     fits = lambda messages: len(apply_chat_template(tokenizer, messages)[0]) <= T - 16
     both_fit = lambda p: all(fits([*p.prompt, dict(role="assistant", content=answer)]) for answer in (p.chosen, p.rejected))
     some = lambda items, n, fit: list(islice(filter(fit, Random(cfg.seed).sample(items, len(items))), math.ceil(n)))
-    told = [c for split, n in (("train", 3000), ("val", 100)) for c in some(talks[split], n*cfg.minutes + 8, lambda c: fits(c.messages))]
+    told = [c for split, n in (("train", 3000), ("val", 100)) for c in some(
+        talks[split], n*cfg.minutes + 8, lambda c: fits(c.messages))]
     write_conversations(cfg.out/"lessons/conversations.jsonl", told)
     better = [p for split, n in (("train", 300), ("val", 60)) for p in some(pairs[split], n*cfg.minutes + 8, both_fit)]
     write_pairs(cfg.out/"lessons/pairs.jsonl", better)
@@ -175,7 +176,7 @@ def write_lessons(cfg:TourConfig):
     asked = [next((c for c in english if c.kind == kind), None) for kind in QUESTIONS]
     write_atomic(cfg.out/"lessons/questions.json", [dict(kind=c.kind, messages=c.messages) for c in asked if c])
 
-# %% ../nbs/25a_tour.ipynb #ea4aae28
+# %% ../nbs/25a_tour.ipynb #3de7ec82
 def teach_model(cfg:TourConfig):
     "Stage `sft`: sft/, the base after the conversations."
     run_sft(SFTRun(cfg.out/"base", cfg.out/"sft", str(cfg.out/"lessons/conversations.jsonl"), minutes=cfg.minutes/4,
@@ -183,7 +184,8 @@ def teach_model(cfg:TourConfig):
 
 def align_model(cfg:TourConfig):
     "Stage `dpo`: dpo/, the model of stage `sft` after the pairs."
-    run_dpo(DPORun(cfg.out/"sft", cfg.out/"dpo", str(cfg.out/"lessons/pairs.jsonl"), sft=0.5, epochs=1.0, seed=cfg.seed))
+    run_dpo(DPORun(cfg.out/"sft", cfg.out/"dpo", str(cfg.out/"lessons/pairs.jsonl"), sft=0.5, epochs=1.0,
+                   seed=cfg.seed))
 
 def write_answers(cfg:TourConfig):
     "Stage `answers`: answers/answers.json, the same ten questions asked of base, SFT and DPO models."
@@ -193,7 +195,7 @@ def write_answers(cfg:TourConfig):
         said[name] = respond(model, tokenizer, [q["messages"][:-1] for q in asked], 40)
     write_atomic(cfg.out/"answers/answers.json", dict(questions=asked, answers=said))
 
-# %% ../nbs/25a_tour.ipynb #68af17db
+# %% ../nbs/25a_tour.ipynb #5bda8032
 def write_report(cfg:TourConfig):
     "Stage `report`: report.html."
     found, corpus, learned, result, timing, samples, told, preferred = (read_json(cfg.out/f) for f in (
@@ -221,8 +223,9 @@ def write_report(cfg:TourConfig):
                f"--preset {cfg.preset} --lr {cfg.lr:g} --micro-batch-size {cfg.micro_batch_size} --seed {cfg.seed}")
     questions = [q["messages"][-2]["content"] for q in told["questions"]]
     wanted = [q["messages"][-1]["content"] for q in told["questions"]]
-    answers = side_by_side(questions, {"the right answer": wanted} | {name: told["answers"][name] for name in ("base", "sft", "dpo")})
-    kinds = [(f"{kind} ({line['n']})", f"{line['accuracy']:.0%}") for kind, line in preferred["after"]["pairs"].items()]
+    answers = side_by_side(questions, {"the right answer": wanted} | told["answers"])
+    kinds = [(f"{kind} ({line['n']})", f"{line['accuracy']:.0%}")
+             for kind, line in preferred["after"]["pairs"].items()]
     template = string.Template(files("minillm").joinpath("tour.html").read_text(encoding="utf-8"))
     write_atomic(cfg.out/"report.html", template.substitute(
         source=f"{html.escape(found['source'])} ({found['fingerprint']})", vocab_size=f"{learned['vocab_size']:,}",
