@@ -341,7 +341,7 @@ def fine_tune(
         write_atomic(folder/"dashboard.html", dashboard([folder], f"minillm {wanted['made_from']['verb']}"))
     return out
 
-# %% ../nbs/08b_sft.ipynb #132dd414
+# %% ../nbs/08b_sft.ipynb #a9c31882
 SFT_FLAGS = dict(epochs=None, minutes=None, max_steps=None, micro_batch_size=8, grad_accum_steps=1, replay=0.0, lr=None,
                  precision="fp32", seed=1337, eval_every=None, checkpoint_every_s=60.0) # what holds where nobody says anything
 SFT_OPTIM = OptimConfig(lr=2e-3, muon_lr=5e-3, weight_decay=0.05) # a third of pretraining's rates
@@ -361,7 +361,6 @@ class SFTRun:
     precision:str|None=None # fp32, bf16, or fp16 with scaling (fp32)
     seed:int|None=None # Of the order, and of dropout (1337)
     eval_every:int|None=None # Steps between validation losses and samples (a twentieth of all)
-    checkpoint_every_s:float|None=None # Seconds between checkpoints (60)
     track:str="" # Beside log.jsonl, e.g. wandb,tensorboard; also trackio, mlflow
     config:Path|None=None # Settings from a JSON file, such as training/settings.json of a run; flags win over it
 

@@ -155,9 +155,9 @@ def write_samples(cfg:TourConfig):
         known_words=habits(text, learned_from)["words of 4+ letters that are words"],
         habits={"this model": habits(text, learned_from), "held-out text": habits(held_out[:20_000], learned_from)}))
 
-# %% ../nbs/25a_tour.ipynb #5a38ccdb
-QUESTIONS = ("what", "unknown", "open_page", "open_several", "open_absent", "skill_first_argument", "skill_count", "skill_last_word",
-             "skill_module", "skill_import_line") # One of each kind, about modules that no stage has seen
+# %% ../nbs/25a_tour.ipynb #34b27162
+QUESTIONS = ("what", "unknown", "open_page", "open_several", "open_absent", "skill_first_argument", "skill_count",
+             "skill_last_word", "skill_module", "skill_import_line") # One of each kind, about modules that no stage has seen
 
 def write_lessons(cfg:TourConfig):
     "Stage `lessons`: lessons/conversations.jsonl, pairs.jsonl, and ten questions about unseen modules in questions.json."
@@ -176,11 +176,11 @@ def write_lessons(cfg:TourConfig):
     asked = [next((c for c in english if c.kind == kind), None) for kind in QUESTIONS]
     write_atomic(cfg.out/"lessons/questions.json", [dict(kind=c.kind, messages=c.messages) for c in asked if c])
 
-# %% ../nbs/25a_tour.ipynb #3de7ec82
+# %% ../nbs/25a_tour.ipynb #5c9cc7fb
 def teach_model(cfg:TourConfig):
     "Stage `sft`: sft/, the base after the conversations."
     run_sft(SFTRun(cfg.out/"base", cfg.out/"sft", str(cfg.out/"lessons/conversations.jsonl"), minutes=cfg.minutes/4,
-                   seed=cfg.seed, checkpoint_every_s=20))
+                   seed=cfg.seed))
 
 def align_model(cfg:TourConfig):
     "Stage `dpo`: dpo/, the model of stage `sft` after the pairs."

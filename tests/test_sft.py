@@ -516,7 +516,7 @@ def test_the_skeleton_knows_no_language(tmp_path):
 def test_the_verb_has_at_most_fifteen_flags():
     "What --help shows fits on a page, and whatever decides about the result can stand in a file as well."
     flags = set(SFTRun.__dataclass_fields__)
-    assert len(flags) <= 15 and set(SFT_FLAGS) - {"grad_accum_steps"} == flags - {"model", "out", "data", "track", "config"}
+    assert len(flags) <= 15 and set(SFT_FLAGS) - {"grad_accum_steps", "checkpoint_every_s"} == flags - {"model", "out", "data", "track", "config"}
 
 
 def test_replay_is_a_share_of_whole_pages_of_training_modules():
