@@ -327,6 +327,12 @@ def command(tmp_path_factory):
     command.server.wait()
 
 
+def often(command):
+    "Flags for checkpoints nearly as often as steps."
+    (command.folder/"often.json").write_text('{"checkpoint_every_s": 0.03}')
+    return "--config", str(command.folder/"often.json")
+
+
 def artefacts(out):
     "What two equal runs share to the last byte."
     files = ["model.safetensors", "config.json", "tokenizer.json", *(f"training/{n}.json" for n in ("plan", "settings", "result")), "training/log.jsonl"]
@@ -338,8 +344,8 @@ def artefacts(out):
 def test_killed_and_continued(command, capsys, tmp_path):
     "SIGKILL at any moment, and the run ends with the same bytes: weights, log of every loss, result."
     moments = [0, 14]
-    assert [command(tmp_path/"out", "--checkpoint-every-s", "0.03", stop_at=m) for m in moments] == [-signal.SIGKILL]*2
-    assert command(tmp_path/"out", "--checkpoint-every-s", "0.03") == 0 and artefacts(tmp_path/"out") == artefacts(command.folder/"whole")
+    assert [command(tmp_path/"out", *often(command), stop_at=m) for m in moments] == [-signal.SIGKILL]*2
+    assert command(tmp_path/"out", *often(command)) == 0 and artefacts(tmp_path/"out") == artefacts(command.folder/"whole")
     with capsys.disabled(): print(f"\nsft killed after steps {moments}: not a byte differs")
 
 
