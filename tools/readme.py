@@ -24,7 +24,7 @@ def bench_table() -> str:
     "What was compared, with whom, both rates and their ratio, as measured."
     measured = read_json(RESULTS / "bench.json")
     rows = ["| what | beside | ours | theirs | ratio | bar |", "|---|---|---|---|---|---|"]
-    for name in (n for n in ("training", "minigpt", "decoding", "extraction", "duplicates", "tokenizer") if n in measured):
+    for name in (n for n in ("training", "minigpt", "lora", "decoding", "extraction", "duplicates", "tokenizer") if n in measured):
         for r in measured[name]["rows"]:
             bar = f"{r['bar']:.2f}{' (not met)' * (r['ratio'] < r['bar'])}" if r["bar"] else ""
             rows.append(f"| {r['what']} | {r['peer']} | {number(r['ours'])} {r['unit']} | {number(r['theirs'])} {r['unit']} | {r['ratio']:.2f} | {bar} |")
