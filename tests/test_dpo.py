@@ -2,7 +2,6 @@
 import copy
 import json
 import math
-import os
 import signal
 import warnings
 from pathlib import Path
@@ -296,7 +295,6 @@ def test_answers_stand_side_by_side_as_text():
 def test_trl_has_the_same_loss_gradients_and_curve(tmp_path, tokenizer):
     "One batch to a millionth; twenty steps over the same batches."
     pytest.importorskip("trl")
-    os.environ["HF_HUB_OFFLINE"] = "1"
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer

@@ -27,7 +27,7 @@ from minillm.nanogpt import NanoGPT, NanoGPTConfig
 from minillm.optim import OptimConfig, checkpoint_blocks, make_optimizer, saved_bytes
 from minillm.tokenizer import load_tokenizer
 
-os.environ |= dict(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 SHAPE = dict(vocab_size=96, max_seq_len=32, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, intermediate_size=48)
 CURVE = 1e-5 # largest difference of a loss over 30 steps
 LOGITS = 1e-4 # largest difference of a logit between two libraries
